@@ -1,0 +1,1 @@
+"""The contract: all that both sides of Tidegate must agree on, and nothing else."""

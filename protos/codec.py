@@ -1,0 +1,181 @@
+"""ndarray <-> tensor of the Open Inference Protocol v2.
+
+Bytes stay bytes: a tensor is read with one ``np.frombuffer`` over the message's own buffer and
+written with one ``tobytes``. Typed contents are accepted too, since some clients send nothing else.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from protos import inference_pb2 as pb
+
+Tensor = NDArray[Any]
+
+DTYPES: dict[str, np.dtype[Any]] = {
+    "BOOL": np.dtype(np.bool_),
+    **{f"INT{bits}": np.dtype(f"<i{bits // 8}") for bits in (8, 16, 32, 64)},
+    **{f"UINT{bits}": np.dtype(f"<u{bits // 8}") for bits in (8, 16, 32, 64)},
+    **{f"FP{bits}": np.dtype(f"<f{bits // 8}") for bits in (16, 32, 64)},
+    "BYTES": np.dtype(object),
+}
+"""Datatype of the protocol -> numpy dtype, little-endian. BF16 has no numpy dtype and is refused."""
+
+DATATYPES = {dtype: name for name, dtype in DTYPES.items()}
+
+_TYPED_FIELDS = {
+    "BOOL": "bool_contents",
+    **dict.fromkeys(("INT8", "INT16", "INT32"), "int_contents"),
+    "INT64": "int64_contents",
+    **dict.fromkeys(("UINT8", "UINT16", "UINT32"), "uint_contents"),
+    "UINT64": "uint64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+    "BYTES": "bytes_contents",
+}
+_LENGTH = np.dtype("<u4")
+
+
+class CodecError(ValueError):
+    """A tensor that is not what it says it is; the message says what is wrong with which tensor."""
+
+
+class TensorHeader(Protocol):
+    """What ``InferInputTensor`` and ``InferOutputTensor`` have in common."""
+
+    name: str
+    datatype: str
+
+    @property
+    def shape(self) -> Any: ...
+    @property
+    def contents(self) -> pb.InferTensorContents: ...
+    def HasField(self, field_name: Any) -> bool: ...  # noqa: N802 - protobuf's name
+
+
+def datatype(dtype: DTypeLike) -> str:
+    """Protocol name of a numpy dtype; ``CodecError`` if it has none."""
+    try:
+        return DATATYPES[np.dtype(dtype).newbyteorder("<")]
+    except KeyError:
+        raise CodecError(f"dtype {np.dtype(dtype)} has no Open Inference Protocol datatype") from None
+
+
+def request(model: str, tensors: Mapping[str, Tensor], *, request_id: str = "") -> pb.ModelInferRequest:
+    """A raw ``ModelInferRequest`` with the tensors in the order given."""
+    return pb.ModelInferRequest(
+        model_name=model,
+        id=request_id,
+        inputs=[
+            pb.ModelInferRequest.InferInputTensor(name=name, datatype=datatype(it.dtype), shape=it.shape)
+            for name, it in tensors.items()
+        ],
+        raw_input_contents=[to_bytes(array) for array in tensors.values()],
+    )
+
+
+def response(
+    model: str, version: str, request_id: str, tensors: Mapping[str, Tensor]
+) -> pb.ModelInferResponse:
+    """A raw ``ModelInferResponse`` with the tensors in the order given."""
+    return pb.ModelInferResponse(
+        model_name=model,
+        model_version=version,
+        id=request_id,
+        outputs=[
+            pb.ModelInferResponse.InferOutputTensor(name=name, datatype=datatype(it.dtype), shape=it.shape)
+            for name, it in tensors.items()
+        ],
+        raw_output_contents=[to_bytes(array) for array in tensors.values()],
+    )
+
+
+def request_tensors(message: pb.ModelInferRequest) -> dict[str, Tensor]:
+    """The input arrays by name, read-only; ``CodecError`` says what is malformed."""
+    return _tensors(message.inputs, message.raw_input_contents)
+
+
+def response_tensors(message: pb.ModelInferResponse) -> dict[str, Tensor]:
+    """The output arrays by name, read-only; ``CodecError`` says what is malformed."""
+    return _tensors(message.outputs, message.raw_output_contents)
+
+
+def to_bytes(array: Tensor) -> bytes:
+    """Row-major little-endian bytes; each element of an object array gets its 4-byte length before it."""
+    if array.dtype.hasobject:
+        return b"".join(len(item).to_bytes(4, "little") + item for item in array.ravel())
+    return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
+def _tensors(headers: Any, raws: Any) -> dict[str, Tensor]:
+    if raws and len(raws) != len(headers):
+        raise CodecError(f"{len(raws)} raw contents for {len(headers)} tensors")
+    arrays: dict[str, Tensor] = {}
+    for index, header in enumerate(headers):
+        if header.name in arrays:
+            raise CodecError(f"tensor {header.name!r} is given twice")
+        arrays[header.name] = _tensor(header, raws[index] if raws else None)
+    return arrays
+
+
+def _tensor(header: TensorHeader, raw: bytes | None) -> Tensor:
+    dtype = DTYPES.get(header.datatype)
+    if dtype is None:
+        raise CodecError(f"tensor {header.name!r}: unknown datatype {header.datatype!r}")
+    if raw is not None and header.HasField("contents"):
+        raise CodecError(f"tensor {header.name!r}: has both raw and typed contents")
+    count = _count(header)
+    flat = _from_typed(header, dtype) if raw is None else _from_raw(header, dtype, raw, count)
+    if flat.size != count:
+        raise CodecError(
+            f"tensor {header.name!r}: {flat.size} elements, shape {list(header.shape)} needs {count}"
+        )
+    return flat.reshape(tuple(header.shape))
+
+
+def _count(header: TensorHeader) -> int:
+    """Number of elements, as a Python int: 2**63 x 2 must not overflow into something small."""
+    count = 1
+    for size in header.shape:
+        if size < 0:
+            raise CodecError(f"tensor {header.name!r}: negative dimension in shape {list(header.shape)}")
+        count *= size
+    return count
+
+
+def _from_raw(header: TensorHeader, dtype: np.dtype[Any], raw: bytes, count: int) -> Tensor:
+    if dtype.hasobject:
+        return np.fromiter(_split(header.name, raw), dtype=object)
+    if len(raw) != count * dtype.itemsize:
+        raise CodecError(
+            f"tensor {header.name!r}: {len(raw)} raw bytes, "
+            f"{header.datatype} of shape {list(header.shape)} needs {count * dtype.itemsize}"
+        )
+    return np.frombuffer(raw, dtype)
+
+
+def _split(name: str, raw: bytes) -> Iterator[bytes]:
+    """The elements of a raw BYTES tensor."""
+    at = 0
+    while at < len(raw):
+        start = at + _LENGTH.itemsize
+        at = start + int.from_bytes(raw[at:start], "little")
+        if at > len(raw) or start > len(raw):
+            raise CodecError(f"tensor {name!r}: BYTES element runs past the end of its raw contents")
+        yield raw[start:at]
+
+
+def _from_typed(header: TensorHeader, dtype: np.dtype[Any]) -> Tensor:
+    field = _TYPED_FIELDS.get(header.datatype)
+    if field is None:
+        raise CodecError(f"tensor {header.name!r}: {header.datatype} can only travel as raw contents")
+    values = getattr(header.contents, field)
+    if dtype.hasobject:
+        return np.fromiter(values, dtype=object, count=len(values))
+    wide = np.array(values)
+    flat = wide.astype(dtype)
+    if dtype.kind in "iu" and not np.array_equal(flat, wide):
+        raise CodecError(f"tensor {header.name!r}: a value does not fit in {header.datatype}")
+    return flat
