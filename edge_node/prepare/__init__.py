@@ -1,0 +1,1 @@
+"""Workstation tools that make what the device runs. The runtime never imports them."""
