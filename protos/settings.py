@@ -36,9 +36,9 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 def load(
-    path: Path | None, type: type[T], environ: Mapping[str, str], flags: Mapping[str, object] | None = None
+    path: Path | None, schema: type[T], environ: Mapping[str, str], flags: Mapping[str, object] | None = None
 ) -> T:
-    """Settings of ``type`` from a file, then ``environ``, then command-line ``flags`` (by ``section.key``).
+    """Settings as ``schema`` from a file, then ``environ``, then command-line ``flags`` (by ``section.key``).
 
     A relative ``Path`` is relative to the file's folder, without a file to the working directory.
     """
@@ -48,7 +48,7 @@ def load(
         _put(tables, key, value, origin)
         origins[key] = origin
     try:
-        return msgspec.convert(tables, type, dec_hook=partial(_decode, path.parent if path else Path()))
+        return msgspec.convert(tables, schema, dec_hook=partial(_decode, path.parent if path else Path()))
     except msgspec.ValidationError as error:
         key, problem = _explain(str(error))
         raise SettingsError(_origin(key, origins) or str(path or "settings"), problem, key) from None
