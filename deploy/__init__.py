@@ -1,0 +1,1 @@
+"""Ways to run Tidegate: the demo on one machine, and files for real deployments."""
