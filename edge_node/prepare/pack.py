@@ -60,7 +60,7 @@ class Facts:
 def pack(
     directory: Path, model: Path, facts: Facts, samples: Tensor, report: Mapping[str, Any] | None = None
 ) -> Artifact:
-    """Write ``directory`` whole or not at all, replacing an earlier artifact; the same in, the same bytes out.
+    """Write ``directory`` whole or not at all; it may hold an earlier artifact. Same input, same bytes.
 
     ``samples``: (n, ...) in the dtype and shape of the model's one input. The golden vectors are
     the first of them whose two best logits lie further apart than two tolerances, so that on any

@@ -1,0 +1,32 @@
+"""Everything that can be wrong before a node talks to anybody."""
+
+from collections.abc import Iterator
+
+from edge_node import mqtt
+from edge_node.config import EdgeConfig
+from edge_node.handshake import expected_model, open_channel
+from edge_node.metrics import Meter
+from edge_node.node import make_gate
+from edge_node.sources import open_source
+from protos import artifact
+
+
+def check(settings: EdgeConfig) -> Iterator[str]:
+    """Lines that say what the node would do; the error that ``EdgeNode.open`` would raise if it could not."""
+    model = artifact.load(settings.model.path)
+    manifest = model.manifest
+    gate = make_gate(settings.gate, model)
+    open_source(settings, Meter())
+    yield f"model    {manifest.name} {manifest.version}, {manifest.precision}, {len(manifest.labels)} classes"
+    yield f"sha256   {model.sha256}"
+    yield f"gate     {settings.gate.policy}: answers itself from confidence {gate.threshold:.4g} on"
+    if settings.cloud:
+        open_channel(settings.cloud).close()
+        yield f"cloud    asks {expected_model(settings.cloud, model)} at {settings.cloud.target}"
+    else:
+        yield "cloud    none: edge-only"
+    if settings.mqtt:
+        mqtt.client(settings.mqtt, "check")
+        yield f"results  to {settings.mqtt.root}/{settings.node.site}/{settings.node.name}/result"
+    else:
+        yield "results  to standard output"

@@ -1,0 +1,117 @@
+"""The ``edge-node`` command."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from protos.artifact import ArtifactError
+from protos.settings import SettingsError
+
+EXIT_CODES = """\
+exit codes:
+  0  done, or stopped by a signal
+  2  wrong settings, artifact or cloud model: restarting does not help
+  3  the source of samples failed: a supervisor may restart
+  4  selftest: this device does not reproduce the golden vectors
+"""
+
+log = logging.getLogger("edge_node")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse, run, and exit with a code that fits; no traceback for what a user can mend."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.DEBUG if options.debug else logging.INFO,
+        format="%(levelname)s %(message)s",
+    )
+    from edge_node.errors import NodeError
+
+    command: Callable[[argparse.Namespace], None] = options.command
+    try:
+        command(options)
+    except NodeError as error:
+        _fail(error, error.exit_code)
+    except (SettingsError, ArtifactError) as error:
+        _fail(error, 2)
+
+
+def _fail(error: Exception, code: int) -> None:
+    print(f"edge-node: {error}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _run(options: argparse.Namespace) -> None:
+    from edge_node import config
+    from edge_node.errors import NodeError
+    from edge_node.node import EdgeNode
+    from edge_node.publisher import StdoutPublisher
+    from edge_node.supervise import notify, stop_on_signals
+
+    settings = config.load(options.config)
+    if settings.source is None:
+        raise NodeError(f"{options.config}: there is nothing to run on: add a section [source]")
+    with stop_on_signals() as stop, EdgeNode.open(settings, StdoutPublisher(stop)) as node:
+        log.info("node %s/%s is running", settings.node.site, settings.node.name)
+        notify("READY=1")
+        node.run(stop)
+        notify("STOPPING=1")
+
+
+def _check(options: argparse.Namespace) -> None:
+    from edge_node import config
+    from edge_node.check import check
+    from protos.settings import render
+
+    settings = config.load(options.config)
+    print(render(settings), "", *check(settings), sep="\n")
+
+
+def _selftest(options: argparse.Namespace) -> None:
+    from edge_node.selftest import selftest
+    from protos import artifact
+
+    print(selftest(artifact.load(options.artifact), options.threads))
+
+
+def _prepare(options: argparse.Namespace) -> None:
+    from edge_node.prepare.cli import main as prepare
+
+    prepare(options.arguments)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="edge-node",
+        description="Answers on the device with an int8 model, and asks the cloud where it is not sure.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"edge-node {version('tidegate')}")
+    parser.add_argument("--debug", action="store_true", help="log what happens inside")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="answer samples until the source ends or a signal comes")
+    run.set_defaults(command=_run)
+    check = commands.add_parser("check", help="validate settings and artifact without running; print both")
+    check.set_defaults(command=_check)
+    for needs_config in (run, check):
+        needs_config.add_argument("--config", type=Path, required=True, metavar="node.toml")
+
+    selftest = commands.add_parser("selftest", help="replay the artifact's golden vectors on this device")
+    selftest.set_defaults(command=_selftest)
+    selftest.add_argument("artifact", type=Path, metavar="ARTIFACT_DIR")
+    selftest.add_argument("--threads", type=int, default=0, help="default: chosen by measurement")
+
+    prepare = commands.add_parser("prepare", help="make artifacts (on a workstation)", add_help=False)
+    prepare.set_defaults(command=_prepare)
+    prepare.add_argument("arguments", nargs=argparse.REMAINDER)
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""Settings of a node: a TOML file with these sections, ``TIDEGATE_SECTION__KEY`` over it."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from protos import settings
+from protos.result import Id
+from protos.settings import Section
+
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Seconds = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+
+
+class Node(Section, frozen=True, kw_only=True):
+    """Who this node is."""
+
+    site: Id
+    """Where it stands: the first level of its MQTT topics below the root."""
+    name: Id
+    """Its name, unique in the site: the second level."""
+
+
+class Model(Section, frozen=True, kw_only=True):
+    """What it answers with."""
+
+    path: Path
+    """Folder of the edge artifact."""
+    threads: Annotated[int, Meta(ge=0)] = 0
+    """Threads of one inference; 0 chooses by measurement at start."""
+
+
+class Gate(Section, frozen=True, kw_only=True):
+    """When the edge is trusted."""
+
+    policy: Literal["threshold", "always_edge", "always_cloud"] = "threshold"
+    """`threshold` asks the cloud below a confidence; the other two are baselines to compare with."""
+    threshold: Annotated[float, Meta(ge=0, le=1)] | None = None
+    """Confidence from which the edge is trusted; default: the artifact's."""
+
+
+class ArraySource(Section, frozen=True, kw_only=True, tag="array", tag_field="kind"):
+    """Samples from a file of numpy arrays."""
+
+    path: Path
+    """A `.npy` file, samples along the first axis."""
+    rate: Annotated[float, Meta(ge=0)] = 0
+    """Samples a second, as a sensor would give them; 0: as fast as they are answered."""
+    repeat: bool = False
+    """Begin again at the end."""
+
+
+class DirectorySource(Section, frozen=True, kw_only=True, tag="directory", tag_field="kind"):
+    """Samples from a folder of images."""
+
+    path: Path
+    """Folder of `.jpg`, `.jpeg` and `.png` files, read in the order of their names."""
+    rate: Annotated[float, Meta(ge=0)] = 0
+    """Samples a second, as a camera would give them; 0: as fast as they are answered."""
+    repeat: bool = False
+    """Begin again at the end."""
+
+
+class StdinSource(Section, frozen=True, kw_only=True, tag="stdin", tag_field="kind"):
+    """Samples from standard input: a JSON array a line, or `{"sample": name, "data": array}`."""
+
+
+class MqttSource(Section, frozen=True, kw_only=True, tag="mqtt", tag_field="kind"):
+    """Samples from sensors on the broker of `[mqtt]`."""
+
+    topic: Annotated[str, Meta(min_length=1)]
+    """Topic filter to subscribe to; the topic of a message becomes the name of its sample."""
+    encoding: Literal["json", "raw"] = "json"
+    """`json`: an array. `raw`: the bytes of the tensor, little-endian, or of an image."""
+    queue: Count = 100
+    """Messages that may wait for the model; when it is full the oldest is dropped, and counted."""
+
+
+Source = ArraySource | DirectorySource | StdinSource | MqttSource
+
+
+class Tls(Section, frozen=True, kw_only=True):
+    """Encryption of a connection, by PEM files."""
+
+    ca: Path
+    """Certificate authority that the server's certificate must come from."""
+    cert: Path | None = None
+    """Certificate of this node, where the server asks for one."""
+    key: Path | None = None
+    """Private key of that certificate."""
+
+
+class Cloud(Section, frozen=True, kw_only=True):
+    """Where deferred samples go. Without this section the node is edge-only."""
+
+    target: str
+    """`host:port` of a server that speaks the Open Inference Protocol v2 over gRPC."""
+    model: str | None = None
+    """Name of the model there; default: the one that the artifact names."""
+    deadline: Seconds = 0.5
+    """Publish the edge answer if the cloud has not answered this long after capture, in seconds."""
+    max_inflight: Count = 8
+    """Calls that may be under way at once."""
+    tls: Tls | None = None
+    """Encrypt; default: plaintext."""
+
+
+class Mqtt(Section, frozen=True, kw_only=True):
+    """Where results go. Without this section they go to standard output, a JSON line each."""
+
+    host: str
+    """Host name or address of the broker."""
+    port: Port = 1883
+    """Its port; 8883 is usual with TLS."""
+    root: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$")] = "tidegate"
+    """First level of every topic."""
+    username: str | None = None
+    """Name to log in with."""
+    password_file: Path | None = None
+    """File that holds the password and nothing else."""
+    max_queued: Count = 10_000
+    """Results that may wait in memory for the broker; when full the oldest is dropped, and counted."""
+    flush: Annotated[float, Meta(ge=0)] = 5.0
+    """On stopping, wait this long for waiting results to be acknowledged, in seconds."""
+    tls: Tls | None = None
+    """Encrypt; default: plaintext."""
+
+
+class Metrics(Section, frozen=True, kw_only=True):
+    """Where Prometheus finds this node."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: Annotated[int, Meta(ge=0, le=65535)] = 9464
+    """Port of `/metrics`; 0: any free one, printed at start."""
+
+
+class EdgeConfig(Section, frozen=True, kw_only=True):
+    """Everything a node is told."""
+
+    node: Node
+    model: Model
+    source: Source | None = None
+    """Where samples come from; only the Python API goes without."""
+    gate: Gate = Gate()
+    cloud: Cloud | None = None
+    mqtt: Mqtt | None = None
+    metrics: Metrics = Metrics()
+
+
+def load(path: Path) -> EdgeConfig:
+    """Settings from a file and the environment; ``SettingsError`` names file, key and mistake."""
+    return settings.load(path, EdgeConfig, os.environ)

@@ -1,0 +1,1 @@
+"""When to trust the edge: pure functions and frozen objects."""

@@ -1,0 +1,94 @@
+"""The way to the cloud, and the proof that the model there is the one the artifact names."""
+
+from typing import Any
+
+import grpc
+
+from edge_node.config import Cloud, Tls
+from edge_node.errors import ModelMismatch, NodeError
+from protos import inference_pb2 as pb
+from protos.artifact import Artifact, ImageInput
+from protos.identity import MODEL_SHA256
+from protos.inference_pb2_grpc import GRPCInferenceServiceStub
+
+_OPTIONS = [
+    ("grpc.max_send_message_length", -1),  # the server sets the limit
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 5_000),  # by default a channel stays blind for two minutes
+]
+
+
+def open_channel(settings: Cloud) -> grpc.Channel:
+    """A channel to the cloud, not yet connected; ``NodeError`` if a certificate file cannot be read."""
+    if settings.tls is None:
+        return grpc.insecure_channel(settings.target, _OPTIONS)
+    return grpc.secure_channel(settings.target, _credentials(settings.tls), _OPTIONS)
+
+
+def expected_model(settings: Cloud, artifact: Artifact) -> str:
+    """Name of the model to ask for; ``NodeError`` if neither settings nor artifact say one."""
+    named = settings.model or (artifact.manifest.cloud and artifact.manifest.cloud.name)
+    if not named:
+        raise NodeError(f"artifact {artifact.directory} names no cloud model: set [cloud] model")
+    return named
+
+
+def verify(channel: grpc.Channel, settings: Cloud, artifact: Artifact, timeout: float) -> str:
+    """Name of the input of the cloud's model, once it proved to be the expected one.
+
+    ``ModelMismatch`` names both models; ``grpc.RpcError`` if the cloud does not answer.
+    """
+    name = expected_model(settings, artifact)
+    call = GRPCInferenceServiceStub(channel).ModelMetadata
+    try:
+        metadata, rpc = call.with_call(pb.ModelMetadataRequest(name=name), timeout=timeout)
+    except grpc.RpcError as error:
+        if error.code() is grpc.StatusCode.NOT_FOUND:
+            raise ModelMismatch(
+                settings.target, f"model {name!r}", f"none of that name ({error.details()})"
+            ) from None
+        raise
+    problem = _digest_problem(rpc, artifact) or _signature_problem(metadata, artifact)
+    if problem:
+        raise ModelMismatch(settings.target, *(f"model {name!r} {part}" for part in problem))
+    return str(metadata.inputs[0].name)
+
+
+def _digest_problem(rpc: Any, artifact: Artifact) -> tuple[str, str] | None:
+    """(expected, found) if both sides know a digest and they differ."""
+    expected = artifact.manifest.cloud
+    found = dict(rpc.initial_metadata()).get(MODEL_SHA256)
+    if expected is None or found is None or found == expected.sha256:
+        return None
+    return f"of sha256 {expected.sha256}", f"of sha256 {found}"
+
+
+def _signature_problem(metadata: Any, artifact: Artifact) -> tuple[str, str] | None:
+    """(expected, found) if the cloud's model cannot answer for the edge's."""
+    classes = len(artifact.manifest.labels)
+    if len(metadata.inputs) != 1 or not metadata.outputs:
+        return "with one input", f"with {len(metadata.inputs)} inputs and {len(metadata.outputs)} outputs"
+    output = list(metadata.outputs[0].shape)
+    if output[-1:] not in ([classes], [-1]):
+        return f"with {classes} classes", f"with output {output}"
+    mine, theirs = artifact.manifest.signature.input, metadata.inputs[0]
+    if isinstance(artifact.manifest.preprocessing, ImageInput):
+        return None  # an encoded image fits every image model
+    if mine.datatype != theirs.datatype or not _compatible(mine.shape, tuple(theirs.shape)):
+        return f"taking {mine.datatype} {list(mine.shape)}", f"taking {theirs.datatype} {list(theirs.shape)}"
+    return None
+
+
+def _compatible(mine: tuple[int, ...], theirs: tuple[int, ...]) -> bool:
+    return len(mine) == len(theirs) and all(
+        -1 in pair or pair[0] == pair[1] for pair in zip(mine, theirs, strict=True)
+    )
+
+
+def _credentials(tls: Tls) -> grpc.ChannelCredentials:
+    try:
+        return grpc.ssl_channel_credentials(
+            *(path.read_bytes() if path else None for path in (tls.ca, tls.key, tls.cert))
+        )
+    except OSError as error:
+        raise NodeError(f"[cloud.tls] {error.filename}: {(error.strerror or str(error)).lower()}") from error

@@ -1,0 +1,126 @@
+"""Every metric of a node, in one table. Base units; ratios and rates are left to PromQL."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, start_http_server
+
+from edge_node.config import Metrics
+from edge_node.errors import PortInUse
+from protos.artifact import Artifact
+from protos.buckets import DURATION_BUCKETS
+from protos.result import Reason
+
+CONFIDENCE_BUCKETS = tuple(step / 20 for step in range(1, 21))
+ROUTES = ("edge", "cloud")
+STAGES = ("preprocess", "predict", "cloud")
+
+
+class Meter:
+    """The metrics of one node, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.samples = Counter("tidegate_samples", "Samples taken from the source.", registry=registry)
+        self.results = Counter(
+            "tidegate_results", "Results made, one a sample.", ["route", "reason"], registry=registry
+        )
+        self.durations = Histogram(
+            "tidegate_inference_duration_seconds",
+            "From capture to result, by who answered.",
+            ["route"],
+            buckets=DURATION_BUCKETS,
+            registry=registry,
+        )
+        self.stages = Histogram(
+            "tidegate_stage_duration_seconds",
+            "Time of one stage of a sample's path.",
+            ["stage"],
+            buckets=DURATION_BUCKETS,
+            registry=registry,
+        )
+        self.confidence = Histogram(
+            "tidegate_confidence",
+            "Confidence of the edge model.",
+            buckets=CONFIDENCE_BUCKETS,
+            registry=registry,
+        )
+        self.in_flight = Gauge(
+            "tidegate_deferrals_in_flight", "Calls to the cloud under way.", registry=registry
+        )
+        self.cloud_payload = Counter(
+            "tidegate_cloud_payload_bytes",
+            "Bytes of gRPC messages to and from the cloud, without framing.",
+            ["direction"],
+            registry=registry,
+        )
+        self.cloud_only_payload = Counter(
+            "tidegate_cloud_only_payload_bytes",
+            "Bytes that sending every sample to the cloud would have taken, without framing.",
+            registry=registry,
+        )
+        self.queued = Gauge("tidegate_queued_results", "Results not yet acknowledged.", registry=registry)
+        self.dropped_results = Counter(
+            "tidegate_dropped_results", "Results lost on the way out.", ["reason"], registry=registry
+        )
+        self.dropped_samples = Counter(
+            "tidegate_dropped_samples", "Sensor messages lost before the model.", registry=registry
+        )
+        self.connected = Gauge("tidegate_mqtt_connected", "1 while the broker is there.", registry=registry)
+        self.model = Info("tidegate_model", "The edge model.", registry=registry)
+        self.build = Info("tidegate_build", "This software.", registry=registry)
+        self.build.info({"version": version("tidegate")})
+        self._bind()
+
+    def _bind(self) -> None:
+        """Look labels up once: every series exists from the start, and the hot path only adds."""
+        self.results_by = {
+            (route, why): self.results.labels(route, why) for route in ROUTES for why in Reason
+        }
+        self.duration = {route: self.durations.labels(route) for route in ROUTES}
+        self.stage = {stage: self.stages.labels(stage) for stage in STAGES}
+        self.sent = self.cloud_payload.labels("sent")
+        self.received = self.cloud_payload.labels("received")
+        self.dropped = {
+            reason: self.dropped_results.labels(reason) for reason in ("full", "refused", "stopped")
+        }
+
+    def edge(self, confidence: float, preprocess: float, predict: float, payload: int) -> None:
+        """One pass of the edge model: seconds by stage, bytes that the cloud would have got."""
+        self.confidence.observe(confidence)
+        self.stage["preprocess"].observe(preprocess)
+        self.stage["predict"].observe(predict)
+        self.cloud_only_payload.inc(payload)
+
+    def result(self, route: str, reason: Reason, seconds: float) -> None:
+        """One result, ``seconds`` after its sample's capture."""
+        self.results_by[route, reason].inc()
+        self.duration[route].observe(seconds)
+
+    def describe(self, artifact: Artifact) -> None:
+        """Say which model runs."""
+        manifest = artifact.manifest
+        self.model.info(
+            {
+                "name": manifest.name,
+                "version": manifest.version,
+                "precision": manifest.precision,
+                "sha256": artifact.sha256,
+            }
+        )
+
+
+@contextmanager
+def serve(meter: Meter, settings: Metrics) -> Iterator[int]:
+    """``/metrics`` over HTTP while inside; gives the port. ``PortInUse`` if it cannot listen."""
+    try:
+        server, thread = start_http_server(settings.port, settings.host, meter.registry)
+    except OSError as error:
+        raise PortInUse(settings.host, settings.port, (error.strerror or str(error)).lower()) from error
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

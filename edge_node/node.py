@@ -1,0 +1,114 @@
+"""The composition root: opens everything a node is made of, in one ``with``."""
+
+import logging
+import platform
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Event
+
+from edge_node import config
+from edge_node.config import EdgeConfig
+from edge_node.errors import NodeError
+from edge_node.fallback import CloudFallback, Fallback, NoFallback
+from edge_node.gate.confidence import NEVER, ConfidenceGate
+from edge_node.identity import Identity
+from edge_node.metrics import Meter, serve
+from edge_node.model import EdgeModel
+from edge_node.pipeline import Pipeline
+from edge_node.publisher import MqttPublisher, NoPublisher, Publisher
+from edge_node.sample import Sample
+from edge_node.sources import Source, open_source
+from protos import artifact
+from protos.artifact import Artifact
+from protos.codec import Tensor
+from protos.result import Result
+
+NO_DEADLINE = 0.0
+"""Nothing waits where there is no cloud."""
+
+log = logging.getLogger(__name__)
+
+
+class EdgeNode:
+    """A running node. ``with EdgeNode.open(config) as node: node.infer(array)``."""
+
+    def __init__(self, pipeline: Pipeline, source: Source | None, meter: Meter) -> None:
+        self._pipeline, self._source = pipeline, source
+        self.meter = meter
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls, settings: EdgeConfig | str | Path, publisher: Publisher | None = None
+    ) -> Iterator["EdgeNode"]:
+        """A node from its settings or their file. On leaving, calls in flight end and results are sent.
+
+        Without ``[mqtt]`` results go to ``publisher``, if there is one. ``NodeError``,
+        ``SettingsError`` or ``ArtifactError`` says why a node cannot start.
+        """
+        if not isinstance(settings, EdgeConfig):
+            settings = config.load(Path(settings))
+        model = EdgeModel(artifact.load(settings.model.path), settings.model.threads)
+        meter, identity = Meter(), Identity(settings.node)
+        meter.describe(model.artifact)
+        gate = make_gate(settings.gate, model.artifact)
+        with ExitStack() as stack:
+            port = stack.enter_context(serve(meter, settings.metrics))
+            log.info("metrics on http://%s:%d/metrics", settings.metrics.host, port)
+            if settings.mqtt:
+                birth = birth_message(model, settings.gate.policy, gate)
+                publisher = stack.enter_context(MqttPublisher(settings.mqtt, identity, birth, meter))
+            fallback: Fallback = NoFallback()
+            if settings.cloud:
+                fallback = stack.enter_context(CloudFallback(settings.cloud, model.artifact, meter))
+            source = stack.enter_context(open_source(settings, meter))
+            deadline = settings.cloud.deadline if settings.cloud else NO_DEADLINE
+            sink = publisher or NoPublisher()
+            yield cls(Pipeline(identity, model, gate, fallback, sink, meter, deadline), source, meter)
+
+    def infer(self, data: Tensor | bytes, name: str = "") -> Result:
+        """The result of one sample: an array, or an encoded image. Waits for the cloud where it has to."""
+        answers: SimpleQueue[Result] = SimpleQueue()
+        self._pipeline.process(Sample(name, data), answers.put, patient=True)
+        return answers.get()
+
+    def run(self, stop: Event) -> None:
+        """Answer the samples of the source until it ends or ``stop`` is set."""
+        if self._source is None:
+            raise NodeError("there is nothing to run on: set a section [source]")
+        for sample in self._source.samples(stop):
+            self._pipeline.process(sample, patient=not self._source.live)
+            if stop.is_set():
+                return
+
+
+def make_gate(settings: config.Gate, artifact: Artifact) -> ConfidenceGate:
+    """The gate of the artifact, as the settings have it; ``NodeError`` if neither names a threshold."""
+    own = artifact.manifest.gate
+    temperature = own.temperature if own else 1.0
+    if settings.policy != "threshold":
+        return ConfidenceGate(temperature, NEVER if settings.policy == "always_cloud" else 0.0)
+    if settings.threshold is not None:
+        return ConfidenceGate(temperature, settings.threshold)
+    if own is None:
+        raise NodeError(f"artifact {artifact.directory} carries no gate: set [gate] threshold")
+    return ConfidenceGate(temperature, own.threshold)
+
+
+def birth_message(model: EdgeModel, policy: str, gate: ConfidenceGate) -> dict[str, object]:
+    """What a node says of itself when it comes online."""
+    manifest = model.artifact.manifest
+    return {
+        "versions": {"tidegate": version("tidegate"), "python": platform.python_version()},
+        "model": {
+            "name": manifest.name,
+            "version": manifest.version,
+            "precision": manifest.precision,
+            "sha256": model.artifact.sha256,
+            "threads": model.threads,
+        },
+        "gate": {"policy": policy, "temperature": gate.temperature, "threshold": gate.threshold},
+    }

@@ -1,0 +1,147 @@
+"""The hot path: sample -> tensor -> logits -> decision -> outcome -> result.
+
+Everything else is a plug with one method. One sample, one result: whatever fails is an outcome
+with a reason, and it is counted here, once.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from itertools import count
+
+from edge_node.errors import SampleError
+from edge_node.fallback import Deferral, Fallback, Outcome
+from edge_node.gate.confidence import ConfidenceGate, Decision
+from edge_node.identity import Identity
+from edge_node.metrics import Meter
+from edge_node.model import EdgeModel
+from edge_node.preprocess import Preprocess, for_manifest, payload, payload_bytes
+from edge_node.publisher import Publisher
+from edge_node.sample import Sample
+from protos import result as contract
+from protos.result import Answer, Latency, Reason, Result
+
+CONFIDENT = Outcome(Reason.CONFIDENT)
+UNSURE = Decision(0, 0.0, accepted=False)
+"""What the edge makes of a sample that it could not read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One sample under way, and what the edge made of it."""
+
+    sample: Sample
+    seq: int
+    decision: Decision
+    edge_seconds: float
+    deliver: Callable[[Result], None] | None
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The path of a sample through one node."""
+
+    identity: Identity
+    model: EdgeModel
+    gate: ConfidenceGate
+    fallback: Fallback
+    publisher: Publisher
+    meter: Meter
+    deadline: float
+    """Seconds from capture within which the cloud may answer."""
+    _seq: Iterator[int] = field(default_factory=count)
+
+    def process(
+        self, sample: Sample, deliver: Callable[[Result], None] | None = None, *, patient: bool = False
+    ) -> None:
+        """Give one sample its one result: published, and handed to ``deliver``, on this or another thread.
+
+        ``patient``: wait for a free slot to the cloud. Never raises for a sample's sake.
+        """
+        started = time.monotonic()
+        seq = next(self._seq)
+        self.meter.samples.inc()
+        try:
+            tensor = self._preprocess(sample)
+        except SampleError as error:
+            passage = Passage(sample, seq, UNSURE, time.monotonic() - started, deliver)
+            return self._finish(passage, Outcome(Reason.INVALID_SAMPLE, error=str(error)))
+        prepared = time.monotonic()
+        decision = self.gate.decide(self.model.predict(tensor))
+        decided = time.monotonic()
+        self.meter.edge(
+            decision.confidence, prepared - started, decided - prepared, payload_bytes(sample, tensor)
+        )
+        passage = Passage(sample, seq, decision, decided - started, deliver)
+        if decision.accepted:
+            return self._finish(passage, CONFIDENT)
+        deferral = Deferral(
+            request_id=self.identity.result_id(seq),
+            payload=payload(sample, tensor, self.model.artifact.manifest),
+            deadline=sample.started + self.deadline,
+            patient=patient,
+        )
+        return self.fallback.submit(deferral, partial(self._finish, passage))
+
+    @cached_property
+    def _preprocess(self) -> Preprocess:
+        return for_manifest(self.model.artifact.manifest)
+
+    @cached_property
+    def _model(self) -> contract.Model:
+        manifest = self.model.artifact.manifest
+        return contract.Model(
+            name=manifest.name,
+            version=manifest.version,
+            precision=manifest.precision,
+            sha256=self.model.artifact.sha256,
+        )
+
+    def _finish(self, passage: Passage, outcome: Outcome) -> None:
+        result = self._result(passage, outcome)
+        self.meter.result(result.route, outcome.reason, result.latency_ms.total / 1e3)
+        self.publisher.publish(result)
+        if passage.deliver is not None:
+            passage.deliver(result)
+
+    def _result(self, passage: Passage, outcome: Outcome) -> Result:
+        labels = self.model.artifact.manifest.labels
+        sample, decision = passage.sample, passage.decision
+        readable, by_cloud = outcome.reason is not Reason.INVALID_SAMPLE, outcome.reason is Reason.CLOUD
+        edge = (
+            Answer(label=labels[decision.class_index], confidence=decision.confidence) if readable else None
+        )
+        cloud = Answer(label=labels[outcome.class_index], confidence=outcome.confidence) if by_cloud else None
+        final = cloud or edge
+        return Result(
+            id=self.identity.result_id(passage.seq),
+            site=self.identity.node.site,
+            node=self.identity.node.name,
+            seq=passage.seq,
+            sample=sample.name,
+            captured_at=sample.captured_at,
+            route="cloud" if by_cloud else "edge",
+            reason=outcome.reason,
+            label=final.label if final else None,
+            class_index=(outcome.class_index if by_cloud else decision.class_index) if readable else None,
+            confidence=final.confidence if final else None,
+            edge=edge,
+            cloud=cloud,
+            model=self._model,
+            latency_ms=Latency(
+                edge=_milliseconds(passage.edge_seconds),
+                cloud=None if outcome.seconds is None else _milliseconds(outcome.seconds),
+                total=_milliseconds(time.monotonic() - sample.started),
+            ),
+            error=outcome.error,
+        )
+
+
+def _answer(labels: Sequence[str], said: Decision | Outcome) -> Answer:
+    return Answer(label=labels[said.class_index], confidence=round(said.confidence, 6))
+
+
+def _milliseconds(seconds: float) -> float:
+    """Rounded to the microsecond: more digits are noise, and bytes."""
+    return round(seconds * 1e3, 3)

@@ -1,0 +1,65 @@
+"""Where samples come from. A source yields until it ends, or soon after ``stop`` is set.
+
+What cannot be read still becomes a sample, one that carries its error: no count is lost.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from threading import Event
+from typing import Protocol
+
+from edge_node import config
+from edge_node.errors import NodeError
+from edge_node.metrics import Meter
+from edge_node.sample import Sample
+
+
+class Source(Protocol):
+    """Where samples come from."""
+
+    live: bool
+    """Samples come at their own pace: there is no time to wait for a slot in the cloud's queue."""
+
+    def samples(self, stop: Event) -> Iterator[Sample]: ...
+
+
+def open_source(settings: config.EdgeConfig, meter: Meter) -> AbstractContextManager[Source | None]:
+    """The source that the settings name, if any; ``SourceError`` if it is not there."""
+    match settings.source:
+        case config.ArraySource() as array:
+            from edge_node.sources.array import ArraySource
+
+            return nullcontext(ArraySource(array))
+        case config.DirectorySource() as directory:
+            from edge_node.sources.directory import DirectorySource
+
+            return nullcontext(DirectorySource(directory))
+        case config.StdinSource():
+            from edge_node.sources.stdin import StdinSource
+
+            return nullcontext(StdinSource())
+        case config.MqttSource() as topic:
+            from edge_node.sources.mqtt import MqttSource
+
+            if settings.mqtt is None:
+                raise NodeError('[source] kind = "mqtt" needs a section [mqtt] that says which broker')
+            return MqttSource(topic, settings.node, settings.mqtt, meter)
+        case None:
+            return nullcontext(None)
+
+
+def paced(make: Iterable[Callable[[], Sample]], rate: float, stop: Event) -> Iterator[Sample]:
+    """One sample every 1/``rate`` seconds, made at its moment; 0: no waiting.
+
+    The schedule is kept against the clock, so a slow sample delays none but those due meanwhile.
+    """
+    due = time.monotonic()
+    for sample in make:
+        if stop.is_set():
+            return
+        if rate:
+            if stop.wait(max(0.0, due - time.monotonic())):
+                return
+            due = max(due + 1 / rate, time.monotonic() - 1 / rate)
+        yield sample()

