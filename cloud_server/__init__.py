@@ -1,0 +1,1 @@
+"""What stands behind the devices: inference for the samples they defer."""

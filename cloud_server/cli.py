@@ -1,0 +1,111 @@
+"""``cloud-server``: serve models over the Open Inference Protocol v2."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from cloud_server import config, server
+from cloud_server.config import CloudConfig
+from cloud_server.errors import StartError
+from cloud_server.server import Running
+from protos.artifact import ArtifactError
+from protos.settings import SettingsError, render
+
+EXAMPLES = """
+examples:
+  cloud-server run models/big               an artifact's folder, on 127.0.0.1:8001
+  cloud-server run resnet.onnx --port 9000  any ONNX file, served as "resnet"
+  cloud-server run --config cloud.toml      several models, TLS, metrics: all as the file says
+  cloud-server check --config cloud.toml    would that start, and what would it do?
+
+Settings come from the file, over it TIDEGATE_SECTION__KEY from the environment (such as
+TIDEGATE_SERVER__PORT=9000), over both the flags. Exit code 2: it cannot start, and says why.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; its exit code."""
+    given = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        given.command(_settings(given))
+    except (StartError, SettingsError, ArtifactError) as error:
+        sys.stderr.write(f"cloud-server: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="cloud-server",
+        description="Serve models over gRPC, in the Open Inference Protocol v2.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"tidegate {version('tidegate')}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, command, summary in (
+        ("run", _run, "serve until SIGTERM, then answer what is under way and stop"),
+        ("check", _check, "load everything, serve nothing, print what would be served"),
+    ):
+        subparser = commands.add_parser(name, help=summary, description=summary)
+        subparser.set_defaults(command=command)
+        _add_settings(subparser)
+    return parser
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "models",
+        nargs="*",
+        type=Path,
+        metavar="MODEL",
+        help="artifact folder or ONNX file; instead of [[models]]",
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings")
+    parser.add_argument("--host", help="address to listen on (127.0.0.1)")
+    parser.add_argument("--port", type=int, help="port for gRPC (8001); 0: any free one")
+    parser.add_argument(
+        "--insecure", action="store_true", default=None, help="listen beyond loopback without TLS"
+    )
+
+
+def _settings(given: argparse.Namespace) -> CloudConfig:
+    settings = config.load(given.config, _flags(given))
+    if not settings.models:
+        raise StartError("no model: name a folder or an ONNX file, or give --config with [[models]]")
+    return settings
+
+
+def _flags(given: argparse.Namespace) -> dict[str, object]:
+    """Settings that were given, by ``section.key``. Paths here are the shell's, not the config file's."""
+    flags = {f"server.{key}": getattr(given, key) for key in ("host", "port", "insecure")}
+    flags["models"] = [{"path": str(path.absolute())} for path in given.models] or None
+    return {key: value for key, value in flags.items() if value is not None}
+
+
+def _run(settings: CloudConfig) -> None:
+    server.run(settings, _announce)
+
+
+def _check(settings: CloudConfig) -> None:
+    repository = server.check(settings)
+    _say(render(settings))
+    for model in repository:
+        _say(f"would serve {model.card}")
+    _say(f"would accept requests of up to {repository.request_bytes:,} bytes")
+
+
+def _announce(running: Running) -> None:
+    models = ", ".join(f"{model.card.name} {model.card.version}" for model in running.repository)
+    _say(f"cloud-server ready on {running.address}, metrics on {running.metrics_url}, models: {models}")
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()

@@ -1,0 +1,85 @@
+"""What can go wrong, and who hears of it.
+
+::
+
+    CloudError
+    ├─ StartError            the server does not start: one line, exit code 2
+    │  ├─ ModelError         a model that cannot be served
+    │  ├─ ListenError        an address that cannot, or must not, be listened on
+    │  └─ CertificateError   a certificate, key or authority that cannot be used
+    └─ RequestError          one call is refused, with a status and the reason
+       ├─ UnknownModel       NOT_FOUND
+       ├─ BadInput           INVALID_ARGUMENT
+       └─ Expired            DEADLINE_EXCEEDED
+    protos: SettingsError, ArtifactError                  as a StartError
+    protos: CodecError, ImageError, protobuf's DecodeError   INVALID_ARGUMENT
+
+Anything else is a mistake of ours: INTERNAL to the caller, the traceback into the log.
+"""
+
+from pathlib import Path
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from protos.codec import CodecError
+from protos.image import ImageError
+
+
+class CloudError(Exception):
+    """Base of all that the cloud server raises on purpose."""
+
+
+class StartError(CloudError):
+    """The server cannot start; the message is for its operator."""
+
+
+class ModelError(StartError):
+    """A file or folder that cannot be served as a model."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"model {path}: {problem}")
+
+
+class ListenError(StartError):
+    """An address that cannot, or must not, be listened on."""
+
+    def __init__(self, section: str, address: str, problem: str) -> None:
+        super().__init__(f"[{section}] {address}: {problem}")
+
+
+class CertificateError(StartError):
+    """PEM files that cannot be used."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"[tls] {path}: {problem}")
+
+
+class RequestError(CloudError):
+    """A call that is refused; the message is for its caller."""
+
+
+class UnknownModel(RequestError):
+    """There is no model of this name and version."""
+
+
+class BadInput(RequestError):
+    """Tensors that are not what the model takes."""
+
+
+class Expired(RequestError):
+    """The caller's deadline passed before the model ran."""
+
+    def __init__(self) -> None:
+        super().__init__("the deadline passed while the call waited for a thread")
+
+
+STATUS: dict[type[Exception], grpc.StatusCode] = {
+    UnknownModel: grpc.StatusCode.NOT_FOUND,
+    BadInput: grpc.StatusCode.INVALID_ARGUMENT,
+    CodecError: grpc.StatusCode.INVALID_ARGUMENT,
+    ImageError: grpc.StatusCode.INVALID_ARGUMENT,
+    DecodeError: grpc.StatusCode.INVALID_ARGUMENT,
+    Expired: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+"""The status of each refusal; what is not here is INTERNAL."""

@@ -1,0 +1,1 @@
+"""Models served over the Open Inference Protocol v2."""

@@ -1,0 +1,93 @@
+"""What every unary call passes through, as bytes: counted outside, errors turned into a status inside.
+
+Streams (health watches, reflection) pass by.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, NoReturn, TypeAlias
+
+import grpc
+
+from cloud_server.errors import STATUS
+from cloud_server.metrics import Meter
+
+Answer = Callable[[bytes, grpc.ServicerContext], bytes]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"  # generic only to the type checker
+
+UNKNOWN = "unknown"
+"""Label of every method that we do not have: a caller cannot make series."""
+LONGEST = 500
+"""Characters of an error's details: they travel in a header, and headers are small."""
+
+log = logging.getLogger(__name__)
+
+
+class Interceptor(grpc.ServerInterceptor):
+    """Counts every unary call, and turns what it raises into a status."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+
+    def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Handler],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        handler = continuation(handler_call_details)
+        if handler is None:
+            self._meter.requests.labels(UNKNOWN, grpc.StatusCode.UNIMPLEMENTED.name).inc()
+            return None
+        if handler.unary_unary is None:
+            return handler
+        method = handler_call_details.method.rpartition("/")[2]
+        answer = wraps(handler.unary_unary)(_counted(self._meter, method, _guarded(handler)))
+        return grpc.unary_unary_rpc_method_handler(answer)
+
+
+def _counted(meter: Meter, method: str, answer: Answer) -> Answer:
+    def counted(request: bytes, context: grpc.ServicerContext) -> bytes:
+        start = time.perf_counter()
+        meter.received.inc(len(request))
+        try:
+            with meter.in_flight.track_inprogress():
+                response = answer(request, context)
+            meter.sent.inc(len(response))
+        finally:
+            meter.durations.labels(method).observe(time.perf_counter() - start)
+            meter.requests.labels(method, _code(context)).inc()
+        return response
+
+    return counted
+
+
+def _guarded(handler: Any) -> Answer:
+    """Parse, answer, serialise. Parsing is done here, so that garbage is the caller's error and not ours."""
+    parse, serialise, behave = handler.request_deserializer, handler.response_serializer, handler.unary_unary
+
+    def guarded(request: bytes, context: grpc.ServicerContext) -> bytes:
+        try:
+            response: bytes = serialise(behave(parse(request), context))
+        except Exception as error:  # noqa: BLE001 - nothing but a status leaves the server
+            _abort(context, error)
+        return response
+
+    return guarded
+
+
+def _abort(context: grpc.ServicerContext, error: Exception) -> NoReturn:
+    status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), None)
+    if status is None:
+        log.error("internal error", exc_info=error)
+        context.abort(grpc.StatusCode.INTERNAL, "internal error")
+    context.abort(status, str(error)[:LONGEST])
+
+
+def _code(context: Any) -> str:
+    """The status so far; a caller that has gone away, or whose deadline passed, gets none."""
+    code: grpc.StatusCode | None = context.code()
+    if code is None:
+        code = grpc.StatusCode.OK if context.is_active() else grpc.StatusCode.CANCELLED
+    return code.name

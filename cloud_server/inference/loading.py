@@ -1,0 +1,123 @@
+"""From a folder or file to a model that has shown that it runs."""
+
+import logging
+from collections.abc import Iterable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cloud_server import config
+from cloud_server.errors import ModelError
+from cloud_server.inference.model import Card, Model, show
+from cloud_server.inference.repository import Repository
+from cloud_server.inference.session import open_session, signature
+from cloud_server.metrics import Meter
+from protos import artifact
+from protos.artifact import Artifact, ImageInput, TensorSpec
+from protos.codec import DTYPES
+
+log = logging.getLogger(__name__)
+
+
+def load(settings: Iterable[config.Model], meter: Meter) -> Repository:
+    """Every model, warm; ``ModelError`` or ``ArtifactError`` says which cannot be served, and why."""
+    sources: dict[str, Path] = {}
+    models = []
+    for path in (model.path for model in settings):
+        card, session = load_model(path)
+        if card.name in sources:
+            raise ModelError(path, f"has the same name as {sources[card.name]}: {card.name!r}")
+        sources[card.name] = path
+        meter.announce(card.name, card.version, card.precision, card.sha256)
+        models.append(Model(card, session, meter.inference.labels(card.name)))
+    return Repository(models)
+
+
+def load_model(path: Path) -> tuple[Card, Any]:
+    """Card and session of an artifact's folder, or of any ONNX file."""
+    if path.is_dir():
+        return _from_artifact(artifact.load(path))
+    if path.is_file():
+        return _from_file(path)
+    raise ModelError(path, "no such file or folder")
+
+
+def _from_file(path: Path) -> tuple[Card, Any]:
+    session = open_session(path)
+    inputs, outputs = signature(path, session)
+    _run_on_zeros(path, session, inputs)
+    card = Card(
+        name=path.stem,
+        version="1",
+        precision="unknown",
+        sha256=artifact.digest(path),
+        inputs=inputs,
+        outputs=outputs,
+    )
+    return card, session
+
+
+def _run_on_zeros(path: Path, session: Any, inputs: tuple[TensorSpec, ...]) -> None:
+    """Warm up, so far as that can be done without knowing what the model wants."""
+    shapes = {spec: tuple(max(size, 1) for size in spec.shape) for spec in inputs}
+    try:
+        session.run(None, {it.name: np.zeros(shape, DTYPES[it.datatype]) for it, shape in shapes.items()})
+    except Exception as error:  # noqa: BLE001 - onnxruntime's errors have no base of their own
+        log.warning("model %s is not warm, zeros were not to its taste: %s", path, error)
+
+
+def _from_artifact(source: Artifact) -> tuple[Card, Any]:
+    manifest = source.manifest
+    images = manifest.preprocessing if isinstance(manifest.preprocessing, ImageInput) else None
+    if images and find_spec("PIL") is None:
+        raise ModelError(source.directory, "takes images, for which Pillow is missing: pip install pillow")
+    session = open_session(source.model)
+    _compare_signatures(source, session)
+    _replay(source, session)
+    card = Card(
+        name=manifest.name,
+        version=manifest.version,
+        precision=manifest.precision,
+        sha256=source.sha256,
+        inputs=(manifest.signature.input,),
+        outputs=(manifest.signature.output,),
+        images=images,
+    )
+    return card, session
+
+
+def _compare_signatures(source: Artifact, session: Any) -> None:
+    """Output shapes are left to the golden vector: how far they can be inferred depends on onnxruntime."""
+    inputs, outputs = signature(source.model, session)
+    stated = source.manifest.signature
+    if inputs != (stated.input,):
+        raise ModelError(
+            source.directory, f"the manifest's input is {show(stated.input)}, the ONNX file's {show(*inputs)}"
+        )
+    if (stated.output.name, stated.output.datatype) not in {(it.name, it.datatype) for it in outputs}:
+        raise ModelError(
+            source.directory,
+            f"the manifest's output is {show(stated.output)}, the ONNX file's {show(*outputs)}",
+        )
+
+
+def _replay(source: Artifact, session: Any) -> None:
+    """Warm up on a golden vector: a model that answers otherwise here than where it was made is refused."""
+    signature, (inputs, logits) = source.manifest.signature, source.vectors
+    try:
+        found = session.run([signature.output.name], {signature.input.name: inputs[:1]})[0]
+    except Exception as error:  # onnxruntime's errors have no base of their own
+        raise ModelError(source.directory, f"does not run on its golden vector: {error}") from error
+    if found.shape != logits[:1].shape:
+        raise ModelError(
+            source.directory, f"answers {found.shape} to its golden vector, not {logits[:1].shape}"
+        )
+    difference = np.abs(found - logits[:1]).max()
+    if not difference <= source.manifest.tolerance:  # NaN is no small difference
+        raise ModelError(
+            source.directory,
+            f"does not reproduce its golden vector: logits are off by {difference:.2g}, "
+            f"tolerance is {source.manifest.tolerance:.2g}",
+        )
