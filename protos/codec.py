@@ -77,18 +77,27 @@ def request(model: str, tensors: Mapping[str, Tensor], *, request_id: str = "") 
 
 
 def response(
-    model: str, version: str, request_id: str, tensors: Mapping[str, Tensor]
+    model: str, version: str, request_id: str, tensors: Mapping[str, Tensor], *, typed: bool = False
 ) -> pb.ModelInferResponse:
-    """A raw ``ModelInferResponse`` with the tensors in the order given."""
+    """A ``ModelInferResponse`` with the tensors in the order given.
+
+    Raw, or if asked with typed contents; raw still if a tensor has no typed field (FP16).
+    """
+    typed = typed and all(datatype(array.dtype) in _TYPED_FIELDS for array in tensors.values())
     return pb.ModelInferResponse(
         model_name=model,
         model_version=version,
         id=request_id,
         outputs=[
-            pb.ModelInferResponse.InferOutputTensor(name=name, datatype=datatype(it.dtype), shape=it.shape)
-            for name, it in tensors.items()
+            pb.ModelInferResponse.InferOutputTensor(
+                name=name,
+                datatype=datatype(array.dtype),
+                shape=array.shape,
+                contents=_to_typed(array) if typed else None,
+            )
+            for name, array in tensors.items()
         ],
-        raw_output_contents=[to_bytes(array) for array in tensors.values()],
+        raw_output_contents=[] if typed else [to_bytes(array) for array in tensors.values()],
     )
 
 
@@ -179,3 +188,9 @@ def _from_typed(header: TensorHeader, dtype: np.dtype[Any]) -> Tensor:
     if dtype.kind in "iu" and not np.array_equal(flat, wide):
         raise CodecError(f"tensor {header.name!r}: a value does not fit in {header.datatype}")
     return flat
+
+
+def _to_typed(array: Tensor) -> pb.InferTensorContents:
+    contents = pb.InferTensorContents()
+    getattr(contents, _TYPED_FIELDS[datatype(array.dtype)]).extend(array.ravel().tolist())
+    return contents
