@@ -1,0 +1,58 @@
+# Nothing but Python 3.11 or newer, make and git is needed: everything else goes into .venv.
+#
+#   make demo [LINK=lan|wifi|lte|poor] [ONCE=1] [SCENARIO=photos IMAGES=dir [LABELS=csv]]
+#   make test         lint, types, and every test that this machine has the services for
+#   make bench        what the node costs, measured here
+#   make format       let ruff lay the code out
+#   make stubs        regenerate the gRPC stubs and the JSON Schema of a result
+#   make constraints  take the newest versions that our bounds allow into constraints.txt
+
+PYTHON ?= python3
+LINK ?= lte
+SCENARIO ?= wrist
+
+BIN := .venv/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test lint format bench stubs constraints clean
+
+demo: .venv/demo $(if $(filter photos,$(SCENARIO)),.venv/photos)
+	@$(BIN)/python -m deploy.demo --scenario $(SCENARIO) --link $(LINK) \
+	  $(if $(ONCE),--once) $(if $(IMAGES),--images $(IMAGES)) $(if $(LABELS),--labels $(LABELS))
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: .venv/test
+	$(BIN)/ruff check --quiet
+	$(BIN)/ruff format --check --quiet
+	$(BIN)/mypy --no-error-summary
+
+format: .venv/test
+	$(BIN)/ruff check --fix --quiet
+	$(BIN)/ruff format --quiet
+
+bench: .venv/test
+	$(BIN)/python -m tests.benchmarks
+
+stubs: .venv/test
+	$(BIN)/python -m protos.generate
+	$(BIN)/python -m protos.result > protos/result.schema.json
+
+constraints:
+	rm -rf .venv/fresh && $(PYTHON) -m venv .venv/fresh
+	.venv/fresh/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	.venv/fresh/bin/python -m pip freeze --exclude-editable > constraints.txt
+
+# One stamp an extra: an install happens when its inputs changed, and never otherwise.
+.venv/%: pyproject.toml constraints.txt | .venv/bin/python
+	@echo "installing tidegate[$*] into .venv (once)"
+	@$(INSTALL) --editable '.[$*]'
+	@touch $@
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	@$(PYTHON) -m venv .venv
+
+clean:
+	rm -rf .venv .demo .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""What the node costs, measured on this machine: ``make bench`` prints tables and writes JSON."""

@@ -1,0 +1,34 @@
+"""``make bench``: every benchmark, as tables on the screen and as ``.demo/bench.json``."""
+
+from pathlib import Path
+
+import numpy as np
+
+from protos.codec import Tensor
+from tests.benchmarks import footprint, pipeline, table
+
+ROOT = Path(__file__).parents[2]
+WRIST = ROOT / "deploy/demo/wrist/edge"
+PHOTOS = ROOT / ".demo/photos/edge"
+
+
+def main() -> None:
+    """Measure, print, save."""
+    figures = {**pipeline.measure(_artifacts()), **footprint.measure(WRIST)}
+    for title, rows in figures.items():
+        table.show(title, rows)
+    table.save(ROOT / ".demo/bench.json", figures)
+
+
+def _artifacts() -> dict[str, tuple[Path, Tensor | bytes]]:
+    """The demo's models: the photo model where `make demo SCENARIO=photos` has built it."""
+    found: dict[str, tuple[Path, Tensor | bytes]] = {"wrist": (WRIST, np.zeros((128, 6), np.float16))}
+    if PHOTOS.exists():
+        found["photo"] = (PHOTOS, np.zeros((480, 640, 3), np.uint8))
+    else:
+        print("no photo model yet: `make demo SCENARIO=photos IMAGES=dir` builds it")
+    return found
+
+
+if __name__ == "__main__":
+    main()
