@@ -109,10 +109,8 @@ class Pipeline:
         labels = self.model.artifact.manifest.labels
         sample, decision = passage.sample, passage.decision
         readable, by_cloud = outcome.reason is not Reason.INVALID_SAMPLE, outcome.reason is Reason.CLOUD
-        edge = (
-            Answer(label=labels[decision.class_index], confidence=decision.confidence) if readable else None
-        )
-        cloud = Answer(label=labels[outcome.class_index], confidence=outcome.confidence) if by_cloud else None
+        edge = _answer(labels, decision) if readable else None
+        cloud = _answer(labels, outcome) if by_cloud else None
         final = cloud or edge
         return Result(
             id=self.identity.result_id(passage.seq),

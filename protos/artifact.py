@@ -206,7 +206,20 @@ def _contradiction(artifact: Artifact) -> str | None:
     classes = signature.output.shape[1]
     if len(manifest.labels) != classes:
         return f"{len(manifest.labels)} labels for {classes} classes"
+    if problem := _not_an_image_model(manifest):
+        return problem
     inputs, logits = artifact.vectors
     if not signature.input.fits(inputs.shape) or logits.shape != (len(inputs), classes):
         return f"{VECTORS} holds {inputs.shape} -> {logits.shape}, which is not the signature's"
     return None
+
+
+def _not_an_image_model(manifest: Manifest) -> str | None:
+    """What in the signature contradicts a preprocessing that yields pixels, or ``None``."""
+    image, spec = manifest.preprocessing, manifest.signature.input
+    if not isinstance(image, ImageInput):
+        return None
+    shape = (1, image.size, image.size, 3)
+    if spec.datatype == "UINT8" and spec.fits(shape):
+        return None
+    return f"preprocessing yields UINT8 {list(shape)}, the model takes {spec.datatype} {list(spec.shape)}"
