@@ -4,7 +4,7 @@
 #   make test         lint, types, and every test that this machine has the services for
 #   make bench        what the node costs, measured here
 #   make format       let ruff lay the code out
-#   make stubs        regenerate the gRPC stubs and the JSON Schema of a result
+#   make generated    regenerate what is made of code: gRPC stubs, JSON Schema, the README's tables
 #   make constraints  take the newest versions that our bounds allow into constraints.txt
 
 PYTHON ?= python3
@@ -14,7 +14,7 @@ SCENARIO ?= wrist
 BIN := .venv/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint format bench stubs constraints clean
+.PHONY: demo test lint format bench generated constraints clean
 
 demo: .venv/demo $(if $(filter photos,$(SCENARIO)),.venv/photos)
 	@$(BIN)/python -m deploy.demo --scenario $(SCENARIO) --link $(LINK) \
@@ -35,9 +35,10 @@ format: .venv/test
 bench: .venv/test
 	$(BIN)/python -m tests.benchmarks
 
-stubs: .venv/test
+generated: .venv/test
 	$(BIN)/python -m protos.generate
 	$(BIN)/python -m protos.result > protos/result.schema.json
+	$(BIN)/python -m tests.reference
 
 constraints:
 	rm -rf .venv/fresh && $(PYTHON) -m venv .venv/fresh

@@ -4,7 +4,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    start_http_server,
+)
 
 from edge_node.config import Metrics
 from edge_node.errors import PortInUse
@@ -22,6 +30,7 @@ class Meter:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
         self.samples = Counter("tidegate_samples", "Samples taken from the source.", registry=registry)
         self.results = Counter(
             "tidegate_results", "Results made, one a sample.", ["route", "reason"], registry=registry
@@ -51,7 +60,7 @@ class Meter:
         )
         self.cloud_payload = Counter(
             "tidegate_cloud_payload_bytes",
-            "Bytes of gRPC messages to and from the cloud, without framing.",
+            "Bytes of tensors and images sent to the cloud, and of its answers, without framing.",
             ["direction"],
             registry=registry,
         )
