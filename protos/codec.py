@@ -141,7 +141,10 @@ def _tensor(header: TensorHeader, raw: bytes | None) -> Tensor:
         raise CodecError(
             f"tensor {header.name!r}: {flat.size} elements, shape {list(header.shape)} needs {count}"
         )
-    return flat.reshape(tuple(header.shape))
+    try:
+        return flat.reshape(tuple(header.shape))
+    except ValueError:  # [0, 2**62], or a hundred dimensions of 1
+        raise CodecError(f"tensor {header.name!r}: impossible shape {list(header.shape)}") from None
 
 
 def _count(header: TensorHeader) -> int:
