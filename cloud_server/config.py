@@ -25,7 +25,7 @@ class Server(Section, frozen=True, kw_only=True):
     threads: Annotated[int, Meta(ge=0)] = 0
     """Inferences that run at once, one core each; 0: as many as there are cores."""
     grace: Annotated[float, Meta(ge=0)] = 10.0
-    """On stopping, calls under way have this long to complete, in seconds; open health watches take all of it."""
+    """On stopping, calls under way have this long, in seconds; an open health watch takes all of it."""
 
 
 class Model(Section, frozen=True, kw_only=True):

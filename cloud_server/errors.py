@@ -9,8 +9,7 @@
     │  └─ CertificateError   a certificate, key or authority that cannot be used
     └─ RequestError          one call is refused, with a status and the reason
        ├─ UnknownModel       NOT_FOUND
-       ├─ BadInput           INVALID_ARGUMENT
-       └─ Expired            DEADLINE_EXCEEDED
+       └─ BadInput           INVALID_ARGUMENT
     protos: SettingsError, ArtifactError                  as a StartError
     protos: CodecError, ImageError, protobuf's DecodeError   INVALID_ARGUMENT
 
@@ -67,19 +66,11 @@ class BadInput(RequestError):
     """Tensors that are not what the model takes."""
 
 
-class Expired(RequestError):
-    """The caller's deadline passed before the model ran."""
-
-    def __init__(self) -> None:
-        super().__init__("the deadline passed while the call waited for a thread")
-
-
 STATUS: dict[type[Exception], grpc.StatusCode] = {
     UnknownModel: grpc.StatusCode.NOT_FOUND,
     BadInput: grpc.StatusCode.INVALID_ARGUMENT,
     CodecError: grpc.StatusCode.INVALID_ARGUMENT,
     ImageError: grpc.StatusCode.INVALID_ARGUMENT,
     DecodeError: grpc.StatusCode.INVALID_ARGUMENT,
-    Expired: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 """The status of each refusal; what is not here is INTERNAL."""

@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 import grpc
 
-from cloud_server.errors import Expired, UnknownModel
+from cloud_server.errors import UnknownModel
 from cloud_server.inference.repository import Repository
 from protos import codec
 from protos import inference_pb2 as pb
@@ -57,12 +57,8 @@ class InferenceServicer:
             outputs=map(_metadata, card.outputs),
         )
 
-    def ModelInfer(
-        self, request: pb.ModelInferRequest, context: grpc.ServicerContext
-    ) -> pb.ModelInferResponse:
+    def ModelInfer(self, request: pb.ModelInferRequest, _: grpc.ServicerContext) -> pb.ModelInferResponse:
         """Raw contents are answered with raw, typed with typed."""
-        if not context.is_active():
-            raise Expired
         model = self._repository.get(request.model_name, request.model_version)
         answer = model.infer(codec.request_tensors(request), [output.name for output in request.outputs])
         return codec.response(

@@ -1,0 +1,224 @@
+"""Whatever a caller sends: a status with the reason, never INTERNAL, and the server lives."""
+
+import math
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cloud_server.inference.inputs import MAX_IMAGES
+from cloud_server.server import Running
+from protos import codec, image
+from protos import inference_pb2 as pb
+from protos.codec import DTYPES
+from tests.cloud_server.graphs import plain
+
+Input = pb.ModelInferRequest.InferInputTensor
+ROW = np.ones((1, 3), np.float32)
+PNG = image.encode(plain(0))
+NOISE = image.encode(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+FUZZ = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def request(model: str = "cloud", **tensors: np.ndarray) -> pb.ModelInferRequest:
+    return codec.request(model, tensors)
+
+
+def raw(model: str, datatype: str, shape: list[int], content: bytes) -> pb.ModelInferRequest:
+    x = Input(name="x", datatype=datatype, shape=shape)
+    return pb.ModelInferRequest(model_name=model, inputs=[x], raw_input_contents=[content])
+
+
+def typed(datatype: str, shape: list[int], **contents: Any) -> pb.ModelInferRequest:
+    x = Input(name="x", datatype=datatype, shape=shape, contents=pb.InferTensorContents(**contents))
+    return pb.ModelInferRequest(model_name="cloud", inputs=[x])
+
+
+def wanting(name: str) -> pb.ModelInferRequest:
+    message = request(x=ROW)
+    message.outputs.add(name=name)
+    return message
+
+
+def both() -> pb.ModelInferRequest:
+    message = typed("FP32", [1, 3], fp32_contents=[1, 2, 3])
+    message.raw_input_contents.append(ROW.tobytes())
+    return message
+
+
+def images(*encoded: bytes) -> pb.ModelInferRequest:
+    return request("colour", x=np.array(encoded, object))
+
+
+BAD = {
+    "no tensor": (request(), "inputs [], expected ['x']"),
+    "wrong name": (request(y=ROW), "inputs ['y'], expected ['x']"),
+    "one too many": (request(x=ROW, y=ROW), "inputs ['x', 'y'], expected ['x']"),
+    "wrong datatype": (request(x=ROW.astype("f8")), "input 'x': datatype FP64, expected FP32"),
+    "wrong size": (request(x=np.ones((1, 4), "f4")), "input 'x': shape [1, 4], expected [-1, 3]"),
+    "wrong rank": (request(x=np.ones(3, "f4")), "input 'x': shape [3], expected [-1, 3]"),
+    "NaN": (request(x=ROW * np.nan), "input 'x': holds NaN or infinity"),
+    "infinity": (request(x=ROW * np.inf), "input 'x': holds NaN or infinity"),
+    "unknown datatype": (raw("cloud", "FP31", [1, 3], b""), "tensor 'x': unknown datatype 'FP31'"),
+    "too short": (raw("cloud", "FP32", [1, 3], bytes(11)), "11 raw bytes, FP32 of shape [1, 3] needs 12"),
+    "negative size": (raw("cloud", "FP32", [-1, 3], bytes(12)), "negative dimension in shape [-1, 3]"),
+    "overflow": (raw("cloud", "FP32", [2**62, 4], bytes(12)), "needs 73786976294838206464"),
+    "both contents": (both(), "has both raw and typed contents"),
+    "typed, too few": (typed("FP32", [1, 3], fp32_contents=[1]), "1 elements, shape [1, 3] needs 3"),
+    "typed, other field": (typed("FP32", [1, 3], int_contents=[1, 2, 3]), "0 elements"),
+    "typed half": (typed("FP16", [1, 3]), "FP16 can only travel as raw contents"),
+    "unknown output": (wanting("labels"), "no output ['labels'], the model has ['logits']"),
+    "torn text": (raw("text", "BYTES", [1], b"\x05\0\0\0ab"), "runs past the end"),
+    "not UTF-8": (request("text", x=np.array([b"\xff"], object)), "a BYTES element is not UTF-8"),
+    "no image": (images(b"no image"), "neither a JPEG nor a PNG"),
+    "half an image": (images(NOISE[: len(NOISE) // 2]), "image cannot be decoded"),
+    "no images at all": (images(), "BYTES of shape [0], expected [n], 1 to 32 images"),
+    "too many images": (images(*[PNG] * (MAX_IMAGES + 1)), "BYTES of shape [33], expected [n]"),
+    "images to numbers": (request(x=np.array([PNG], object)), "datatype BYTES, expected FP32"),
+    "sizes that do not fit": (
+        request("arithmetic", a=np.ones(2, "f4"), b=np.ones(3, "f4")),
+        "the model cannot run on these inputs, of shape {'a': [2], 'b': [3]}",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_tensors_are_refused_with_the_reason(stub: Any, case: str) -> None:
+    message, reason = BAD[case]
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.ModelInfer(message)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert reason in str(caught.value.details())
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "reason"),
+    [
+        ("absent", "", "no model 'absent', there is ['arithmetic', 'bytes', 'cloud', "),
+        ("cloud", "2", "model 'cloud' has version '1', not '2'"),
+    ],
+)
+def test_an_unknown_model_is_not_found(stub: Any, name: str, version: str, reason: str) -> None:
+    calls = {
+        stub.ModelInfer: pb.ModelInferRequest(model_name=name, model_version=version),
+        stub.ModelMetadata: pb.ModelMetadataRequest(name=name, version=version),
+    }
+    for call, message in calls.items():
+        with pytest.raises(grpc.RpcError) as caught:
+            call(message)
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+        assert reason in str(caught.value.details())
+
+
+def test_a_very_long_reason_still_arrives(stub: Any) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.ModelInfer(pb.ModelInferRequest(model_name="ä" * 1_000_000))
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+def test_a_message_larger_than_any_model_needs_is_refused(channel: grpc.Channel, running: Running) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        call(channel, "ModelInfer", bytes(running.repository.request_bytes + 1))
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_an_unknown_method_is_unimplemented(channel: grpc.Channel) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        call(channel, "ModelDream", b"")
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+SIGNATURES = {
+    "cloud": {"x": "FP32"},
+    "colour": {"x": "UINT8"},
+    "plain": {"x": "FP32"},
+    "bytes": {"x": "UINT8"},
+    "text": {"x": "BYTES"},
+    "half": {"x": "FP16"},
+    "arithmetic": {"a": "FP32", "b": "FP32"},
+}
+names = st.sampled_from(["x", "a", "y", ""])
+outputs = st.builds(
+    pb.ModelInferRequest.InferRequestedOutputTensor, name=st.sampled_from(["logits", "y", "sum"])
+)
+
+
+@st.composite
+def nearly_right(draw: st.DrawFn) -> pb.ModelInferRequest:
+    """Bytes that fit the header, a header that often fits the model."""
+    model = draw(st.sampled_from(sorted(SIGNATURES)))
+    message = pb.ModelInferRequest(model_name=model)
+    for name, datatype in SIGNATURES[model].items():
+        chosen = draw(st.one_of(st.just(datatype), st.sampled_from(sorted(DTYPES))))
+        shape = draw(st.one_of(st.lists(st.integers(0, 4), max_size=4), st.just([0, 2**62]), st.just([1, 3])))
+        message.inputs.add(name=name, datatype=chosen, shape=shape)
+        message.raw_input_contents.append(draw(content(chosen, math.prod(shape))))
+    return message
+
+
+def content(datatype: str, count: int) -> st.SearchStrategy[bytes]:
+    if datatype == "BYTES":
+        element = st.one_of(st.binary(max_size=8), st.sampled_from([PNG, NOISE[:999], "é".encode()]))
+        return st.lists(element, min_size=count, max_size=count).map(
+            lambda elements: codec.to_bytes(np.array(elements, object))
+        )
+    size = count * DTYPES[datatype].itemsize
+    return st.one_of(st.just(bytes(size)), st.binary(min_size=size, max_size=size))
+
+
+wild = st.builds(
+    pb.ModelInferRequest,
+    model_name=st.sampled_from([*SIGNATURES, "absent"]),
+    model_version=st.sampled_from(["", "1", "2"]),
+    inputs=st.lists(
+        st.builds(
+            Input,
+            name=names,
+            datatype=st.sampled_from([*DTYPES, "BF16", "", "fp32"]),
+            shape=st.lists(st.one_of(st.integers(-1, 8), st.integers(-(2**63), 2**63 - 1)), max_size=4),
+            contents=st.one_of(
+                st.none(),
+                st.builds(
+                    pb.InferTensorContents,
+                    fp32_contents=st.lists(st.floats(width=32), max_size=6),
+                    int_contents=st.lists(st.integers(-(2**31), 2**31 - 1), max_size=6),
+                    int64_contents=st.lists(st.integers(-(2**63), 2**63 - 1), max_size=2),
+                    bytes_contents=st.lists(st.binary(max_size=20), max_size=4),
+                ),
+            ),
+        ),
+        max_size=3,
+    ),
+    outputs=st.lists(outputs, max_size=2),
+    raw_input_contents=st.lists(st.one_of(st.binary(max_size=64), st.just(ROW.tobytes())), max_size=3),
+)
+
+
+@FUZZ
+@given(st.one_of(nearly_right(), wild).map(pb.ModelInferRequest.SerializeToString))
+def test_any_request_is_answered_or_refused(channel: grpc.Channel, message: bytes) -> None:
+    answered_or_refused(channel, message)
+
+
+@FUZZ
+@given(st.binary(max_size=200))
+def test_any_bytes_are_answered_or_refused(channel: grpc.Channel, message: bytes) -> None:
+    answered_or_refused(channel, message)
+
+
+def answered_or_refused(channel: grpc.Channel, message: bytes) -> None:
+    try:
+        call(channel, "ModelInfer", message)
+    except grpc.RpcError as error:
+        refusal: Any = error
+        assert refusal.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND), refusal
+        assert refusal.details()
+
+
+def call(channel: grpc.Channel, method: str, message: bytes) -> bytes:
+    multicallable: Any = channel.unary_unary(f"/inference.GRPCInferenceService/{method}")
+    answer: bytes = multicallable(message, timeout=30)
+    return answer
