@@ -7,6 +7,7 @@ from edge_node.config import EdgeConfig
 from edge_node.handshake import expected_model, open_channel
 from edge_node.metrics import Meter
 from edge_node.node import make_gate
+from edge_node.preprocess import for_manifest
 from edge_node.sources import open_source
 from protos import artifact
 
@@ -16,6 +17,7 @@ def check(settings: EdgeConfig) -> Iterator[str]:
     model = artifact.load(settings.model.path)
     manifest = model.manifest
     gate = make_gate(settings.gate, model)
+    for_manifest(manifest)
     open_source(settings, Meter())
     yield f"model    {manifest.name} {manifest.version}, {manifest.precision}, {len(manifest.labels)} classes"
     yield f"sha256   {model.sha256}"

@@ -78,6 +78,9 @@ class Fallback(Protocol):
     def submit(self, deferral: Deferral, done: Done) -> None:
         """Call ``done`` exactly once, by the deadline, on this or another thread."""
 
+    def drain(self) -> None:
+        """Wait until every ``done`` has been called; submit nothing more."""
+
 
 class NoFallback:
     """A node without a cloud: the edge answers as best it can."""
@@ -85,6 +88,9 @@ class NoFallback:
     def submit(self, deferral: Deferral, done: Done) -> None:  # noqa: ARG002 - nothing is sent
         """Say at once that nobody else is there."""
         done(Outcome(Reason.EDGE_ONLY))
+
+    def drain(self) -> None:
+        """Nothing is ever under way."""
 
 
 class CloudFallback:
@@ -114,13 +120,15 @@ class CloudFallback:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Wait for the calls in flight, each of which ends by its deadline."""
         self._closing.set()
         self._lost.set()
         self._prober.join()
+        self._channel.close()
+
+    def drain(self) -> None:
+        """As ``Fallback.drain``; every call ends by its deadline."""
         for _ in range(self._settings.max_inflight):
             self._slots.acquire()
-        self._channel.close()
 
     def submit(self, deferral: Deferral, done: Done) -> None:
         """As ``Fallback.submit``; a failure is an outcome with a reason."""

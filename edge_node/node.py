@@ -18,6 +18,7 @@ from edge_node.identity import Identity
 from edge_node.metrics import Meter, serve
 from edge_node.model import EdgeModel
 from edge_node.pipeline import Pipeline
+from edge_node.preprocess import for_manifest
 from edge_node.publisher import MqttPublisher, NoPublisher, Publisher
 from edge_node.sample import Sample
 from edge_node.sources import Source, open_source
@@ -55,19 +56,23 @@ class EdgeNode:
         meter, identity = Meter(), Identity(settings.node)
         meter.describe(model.artifact)
         gate = make_gate(settings.gate, model.artifact)
+        preprocess = for_manifest(model.artifact.manifest)
         with ExitStack() as stack:
             port = stack.enter_context(serve(meter, settings.metrics))
             log.info("metrics on http://%s:%d/metrics", settings.metrics.host, port)
-            if settings.mqtt:
-                birth = birth_message(model, settings.gate.policy, gate)
-                publisher = stack.enter_context(MqttPublisher(settings.mqtt, identity, birth, meter))
             fallback: Fallback = NoFallback()
             if settings.cloud:
                 fallback = stack.enter_context(CloudFallback(settings.cloud, model.artifact, meter))
+            if settings.mqtt:
+                birth = birth_message(model, settings.gate.policy, gate)
+                publisher = stack.enter_context(MqttPublisher(settings.mqtt, identity, birth, meter))
+            stack.callback(fallback.drain)  # while the publisher is still there for the results
             source = stack.enter_context(open_source(settings, meter))
             deadline = settings.cloud.deadline if settings.cloud else NO_DEADLINE
             sink = publisher or NoPublisher()
-            yield cls(Pipeline(identity, model, gate, fallback, sink, meter, deadline), source, meter)
+            yield cls(
+                Pipeline(identity, preprocess, model, gate, fallback, sink, meter, deadline), source, meter
+            )
 
     def infer(self, data: Tensor | bytes, name: str = "") -> Result:
         """The result of one sample: an array, or an encoded image. Waits for the cloud where it has to."""

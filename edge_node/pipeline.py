@@ -16,7 +16,7 @@ from edge_node.gate.confidence import ConfidenceGate, Decision
 from edge_node.identity import Identity
 from edge_node.metrics import Meter
 from edge_node.model import EdgeModel
-from edge_node.preprocess import Preprocess, for_manifest, payload, payload_bytes
+from edge_node.preprocess import Preprocess, payload, payload_bytes
 from edge_node.publisher import Publisher
 from edge_node.sample import Sample
 from protos import result as contract
@@ -43,6 +43,7 @@ class Pipeline:
     """The path of a sample through one node."""
 
     identity: Identity
+    preprocess: Preprocess
     model: EdgeModel
     gate: ConfidenceGate
     fallback: Fallback
@@ -63,7 +64,7 @@ class Pipeline:
         seq = next(self._seq)
         self.meter.samples.inc()
         try:
-            tensor = self._preprocess(sample)
+            tensor = self.preprocess(sample)
         except SampleError as error:
             passage = Passage(sample, seq, UNSURE, time.monotonic() - started, deliver)
             return self._finish(passage, Outcome(Reason.INVALID_SAMPLE, error=str(error)))
@@ -83,10 +84,6 @@ class Pipeline:
             patient=patient,
         )
         return self.fallback.submit(deferral, partial(self._finish, passage))
-
-    @cached_property
-    def _preprocess(self) -> Preprocess:
-        return for_manifest(self.model.artifact.manifest)
 
     @cached_property
     def _model(self) -> contract.Model:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_node.errors import SampleError
+from edge_node.errors import NodeError, SampleError
 from edge_node.sample import Sample
 from protos import image
 from protos.artifact import ImageInput, Manifest, TensorSpec
@@ -16,9 +16,13 @@ Preprocess = Callable[[Sample], Tensor]
 
 
 def for_manifest(manifest: Manifest) -> Preprocess:
-    """The preprocessing that the artifact was made with."""
+    """The preprocessing that the artifact was made with; ``NodeError`` if a package for it is missing."""
     how = manifest.preprocessing
     if isinstance(how, ImageInput):
+        try:
+            image.require_pillow()
+        except image.NoPillow as error:
+            raise NodeError(str(error)) from None
         return lambda sample: _image(sample, how)
     return lambda sample: _tensor(sample, manifest.signature.input)
 

@@ -1,6 +1,7 @@
 """Encoded image -> model input, the same on the device, in the cloud and in calibration."""
 
 import io
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,19 @@ MAX_PIXELS = 50_000_000
 
 class ImageError(ValueError):
     """Bytes that are not an image we can decode."""
+
+
+class NoPillow(Exception):
+    """The optional package that decodes images is not installed."""
+
+    def __init__(self) -> None:
+        super().__init__("a model of images needs Pillow: pip install 'tidegate[images]'")
+
+
+def require_pillow() -> None:
+    """``NoPillow`` if images cannot be decoded here: better at start than at the first image."""
+    if find_spec("PIL") is None:
+        raise NoPillow
 
 
 def decode(encoded: bytes, spec: ImageInput) -> NDArray[np.uint8]:

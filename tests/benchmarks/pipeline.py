@@ -10,7 +10,6 @@ from tempfile import TemporaryDirectory
 from deploy.demo.broker import open_broker
 from edge_node.config import EdgeConfig, Gate, Metrics, Model, Mqtt, Node
 from edge_node.node import EdgeNode
-from edge_node.preprocess import for_manifest
 from edge_node.sample import Sample
 from protos.codec import Tensor
 from tests.benchmarks.table import Row
@@ -64,11 +63,10 @@ def throughput(name: str, artifact: Path, data: Tensor | bytes) -> Row:
 
 def _stages(node: EdgeNode, data: Tensor | bytes) -> dict[str, Callable[[], object]]:
     pipeline = node._pipeline
-    preprocess = for_manifest(pipeline.model.artifact.manifest)
-    tensor = preprocess(Sample("", data))
+    tensor = pipeline.preprocess(Sample("", data))
     return {
         "session.run": lambda: pipeline.model.predict(tensor),
-        "preprocess": lambda: preprocess(Sample("", data)),
+        "preprocess": lambda: pipeline.preprocess(Sample("", data)),
         "pipeline": lambda: pipeline.process(Sample("", data)),
     }
 
