@@ -7,6 +7,7 @@ import grpc
 import numpy as np
 import pytest
 
+from deploy.demo.processes import wait_until
 from protos import artifact, codec, image
 from protos import inference_pb2 as pb
 from protos.identity import MODEL_SHA256
@@ -130,14 +131,17 @@ def test_a_call_that_expires_while_it_waits_never_reaches_the_model(
         grpc.insecure_channel(running.address) as channel,
     ):
         stub = GRPCInferenceServiceStub(channel)
-        busy = stub.ModelInfer.future(codec.request("counting", {"n": np.array([10**6])}))
+        busy = stub.ModelInfer.future(codec.request("counting", {"n": np.array([10**12])}))
+        value = running.meter.registry.get_sample_value
+        assert wait_until(lambda: value("tidegate_requests_in_flight") == 1, 10)
         with pytest.raises(grpc.RpcError) as caught:
             stub.ModelInfer(codec.request("cloud", {"x": ROWS}), timeout=0.1)
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        busy.result()
+        running.repository.get("counting").stop()
+        assert busy.exception()
         infer(stub, "cloud", x=ROWS)
         name, labels = "tidegate_model_inference_duration_seconds_count", {"model": "cloud"}
-        assert running.meter.registry.get_sample_value(name, labels) == 1
+        assert value(name, labels) == 1
 
 
 def jpeg(pixels: np.ndarray) -> bytes:

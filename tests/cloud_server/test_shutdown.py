@@ -1,0 +1,89 @@
+"""SIGTERM drains; a second one does not wait; nothing outlives the grace."""
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from deploy.demo.processes import wait_until
+from protos import codec
+from protos import inference_pb2 as pb
+from protos.inference_pb2_grpc import GRPCInferenceServiceStub
+from tests.cloud_server.process import PATIENCE, Process, started
+
+A_WHILE, FOR_EVER = 3_000_000, 10**12
+"""Microseconds of counting, about."""
+
+
+def count(process: Process, channel: grpc.Channel, until: int) -> Any:
+    """A call under way."""
+    request = codec.request("counting", {"n": np.array([until])})
+    call = GRPCInferenceServiceStub(channel).ModelInfer.future(request)
+    assert wait_until(lambda: "tidegate_requests_in_flight 1.0" in process.metrics(), PATIENCE)
+    return call
+
+
+def is_live(channel: grpc.Channel) -> bool:
+    try:
+        live: bool = GRPCInferenceServiceStub(channel).ServerLive(pb.ServerLiveRequest(), timeout=5).live
+    except grpc.RpcError as error:
+        refusal: Any = error
+        assert refusal.code() is grpc.StatusCode.UNAVAILABLE
+        return False
+    return live
+
+
+def terminate(process: Process) -> None:
+    """SIGTERM, and wait until it was heard."""
+    process.popen.send_signal(signal.SIGTERM)
+    assert wait_until(lambda: "draining" in process.log.read_text(), PATIENCE)
+
+
+def test_an_idle_server_stops_at_once_and_in_peace(tmp_path: Path, models: dict[str, Path]) -> None:
+    with started(tmp_path, models["plain"]) as process:
+        terminate(process)
+        assert process.popen.wait(PATIENCE) == 0
+        assert "Traceback" not in process.log.read_text()
+
+
+def test_a_call_under_way_completes_and_new_ones_are_refused(tmp_path: Path, models: dict[str, Path]) -> None:
+    with (
+        started(tmp_path, models["counting"], TIDEGATE_SERVER__THREADS="2") as process,
+        grpc.insecure_channel(process.address) as channel,
+        grpc.insecure_channel(process.address) as other,
+    ):
+        health = health_pb2_grpc.HealthStub(other).Watch(health_pb2.HealthCheckRequest())
+        assert next(health).status == health_pb2.HealthCheckResponse.SERVING
+        call = count(process, channel, A_WHILE)
+        process.popen.send_signal(signal.SIGTERM)
+        assert next(health).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        health.cancel()
+        assert wait_until(lambda: not is_live(other), PATIENCE)
+        assert not call.done()
+        assert codec.response_tensors(call.result())["y"] == [A_WHILE]
+        assert process.popen.wait(PATIENCE) == 0
+
+
+def test_no_call_outlives_the_grace(tmp_path: Path, models: dict[str, Path]) -> None:
+    with (
+        started(tmp_path, models["counting"], TIDEGATE_SERVER__GRACE="0.2") as process,
+        grpc.insecure_channel(process.address) as channel,
+    ):
+        call = count(process, channel, FOR_EVER)
+        terminate(process)
+        assert process.popen.wait(PATIENCE) == 0
+        assert call.exception(PATIENCE).code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+
+
+def test_a_second_signal_does_not_wait(tmp_path: Path, models: dict[str, Path]) -> None:
+    with (
+        started(tmp_path, models["counting"], TIDEGATE_SERVER__GRACE="3600") as process,
+        grpc.insecure_channel(process.address) as channel,
+    ):
+        count(process, channel, FOR_EVER)
+        terminate(process)
+        process.popen.send_signal(signal.SIGTERM)
+        assert process.popen.wait(PATIENCE) == -signal.SIGTERM

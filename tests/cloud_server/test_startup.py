@@ -1,0 +1,127 @@
+"""The command line: what it prints when all is well, and the one line it says when it is not."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from protos import artifact
+from tests.cloud_server.process import finished, started
+from tests.models import cloud_artifact, linear
+
+EVERYWHERE = "0.0.0.0"
+
+
+def refused(*arguments: str | Path, **environ: str) -> str:
+    """The one line a command fails with."""
+    ended = finished(arguments, **environ)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("cloud-server: ")
+    return line.removeprefix("cloud-server: ")
+
+
+def test_the_ready_line_names_addresses_and_models(tmp_path: Path, models: dict[str, Path]) -> None:
+    with started(tmp_path, models["cloud"], models["plain"]) as process:
+        said = process.ready
+    assert said.startswith("cloud-server ready on 127.0.0.1:")
+    assert ":0" not in said
+    assert said.endswith("models: cloud 1, plain 1\n")
+
+
+def test_a_config_file_is_enough(workplace: Path) -> None:
+    linear(workplace / "models" / "plain.onnx")
+    (workplace / "etc").mkdir()
+    config = workplace / "etc" / "cloud.toml"
+    config.write_text('[[models]]\npath = "../models/plain.onnx"\n')
+    with started(workplace, "--config", config) as process:
+        assert process.ready.endswith("models: plain 1\n")
+
+
+def test_check_prints_what_it_would_do_and_serves_nothing(models: dict[str, Path]) -> None:
+    ended = finished(["check", models["cloud"], "--port", "0"], TIDEGATE_METRICS__PORT="0")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    sha256 = artifact.digest(models["cloud"] / "model.onnx")
+    assert (
+        f"would serve cloud 1: x FP32 [-1, 3] -> logits FP32 [-1, 3], fp32, sha256 {sha256}" in ended.stdout
+    )
+    assert "server.port = 0\n" in ended.stdout
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"]])
+def test_help_and_version(arguments: list[str]) -> None:
+    assert finished(arguments).returncode == 0
+
+
+def test_nothing_to_serve() -> None:
+    assert refused("run") == "no model: name a folder or an ONNX file, or give --config with [[models]]"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[server]\nprot = 1", "server.prot: unknown key"),
+        ("[server]\nport = '1'", "server.port: expected `int`, got `str`"),
+        ("[server]\nport = 65536", "server.port: expected `int` <= 65535"),
+        ("[tls]\ncert = 'c.pem'", "tls.key: required, but not given"),
+        ("[server\n", "not TOML: Expected ']' at the end of a table declaration (at line 1, column 8)"),
+    ],
+)
+def test_a_mistake_in_the_config(tmp_path: Path, text: str, problem: str) -> None:
+    config = tmp_path / "cloud.toml"
+    config.write_text(text)
+    assert refused("run", "--config", config) == f"{config}: {problem}"
+
+
+def test_an_absent_config(tmp_path: Path) -> None:
+    config = tmp_path / "cloud.toml"
+    assert refused("check", "--config", config) == f"{config}: no such file or directory"
+
+
+def test_a_mistake_in_the_environment(models: dict[str, Path]) -> None:
+    said = refused("run", models["plain"], TIDEGATE_SERVER__THREADS="-1")
+    assert said == "TIDEGATE_SERVER__THREADS: server.threads: expected `int` >= 0"
+
+
+def test_a_changed_byte_in_an_artifact(tmp_path: Path) -> None:
+    model = cloud_artifact(tmp_path / "cloud").model
+    model.write_bytes(model.read_bytes() + b" ")
+    assert "model.onnx is not the one packed: SHA-256" in refused("run", model.parent)
+
+
+def test_a_file_that_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"no model")
+    assert "is no ONNX model that can run here" in refused("run", tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize(
+    ("section", "flag"), [("server", "TIDEGATE_SERVER__PORT"), ("metrics", "TIDEGATE_METRICS__PORT")]
+)
+def test_a_port_in_use(models: dict[str, Path], section: str, flag: str) -> None:
+    free = {"TIDEGATE_SERVER__PORT": "0", "TIDEGATE_METRICS__PORT": "0"}
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        said = refused("run", models["plain"], **{**free, flag: str(port)})
+    assert said.startswith(
+        f"[{section}] 127.0.0.1:{port}: address already in use; set [{section}] host or port"
+    )
+
+
+def test_a_host_that_is_not_ours(models: dict[str, Path]) -> None:
+    assert refused("run", models["plain"], "--host", "no.such.host.invalid").startswith(
+        "[server] no.such.host"
+    )
+
+
+def test_beyond_loopback_only_on_demand(models: dict[str, Path]) -> None:
+    said = refused("run", models["plain"], "--host", EVERYWHERE)
+    assert said == (
+        "[server] 0.0.0.0: is reachable from other machines: give [tls] cert and key, or say --insecure"
+    )
+
+
+def test_insecure_is_said_loudly(tmp_path: Path, models: dict[str, Path]) -> None:
+    with started(tmp_path, models["plain"], "--host", EVERYWHERE, "--insecure") as process:
+        assert process.ready.startswith("cloud-server ready on 0.0.0.0:")
+        assert "WITHOUT ENCRYPTION OR LOGIN" in process.log.read_text()
