@@ -168,6 +168,14 @@ def test_a_reset_on_one_side_reaches_the_other() -> None:
         assert gone(cloud)
 
 
+def test_an_end_of_file_for_a_side_that_was_reset_is_no_error() -> None:
+    with Link(Profile(latency=0.02, jitter=0.0, up=1e9, down=1e9)) as link, crossed(link) as (edge, cloud, _):
+        cloud.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        cloud.close()
+        edge.shutdown(socket.SHUT_WR)
+        assert gone(edge)
+
+
 def test_the_last_words_of_a_client_arrive_though_an_answer_finds_it_gone() -> None:
     """An MQTT DISCONNECT that is overtaken by a reset would set off the last will."""
     slow = Profile(latency=0.05, jitter=0.0, up=1e9, down=1e9)
