@@ -31,26 +31,26 @@ class Child:
     """A child process with a name; runs from `__enter__` to `__exit__`. Start it in the main thread."""
 
     def __init__(
-        self,
-        name: str,
-        command: Sequence[str | Path],
-        log: Path,
-        env: Mapping[str, str] | None = None,
+        self, name: str, command: Sequence[str | Path], log: Path, env: Mapping[str, str] | None = None
     ) -> None:
         self.name = name
         self.log = log
+        self._env = env or {}
         self._command = [sys.executable, "-I", "-S", "-c", _LEASH, str(os.getpid()), *map(str, command)]
-        self._env = None if env is None else {**os.environ, **env}
 
     def __enter__(self) -> Self:
-        """Start the process; its own group keeps the terminal's Ctrl-C for this process alone."""
+        """Start the process; its own group keeps the terminal's Ctrl-C for this process alone.
+
+        Settings in our environment are meant for nodes of the user's own: of those it gets `env` alone.
+        """
+        env = {key: value for key, value in os.environ.items() if not key.startswith("TIDEGATE_")}
         with self.log.open("wb") as output:
             self._process = subprocess.Popen(
                 self._command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=self._env,
+                env={**env, **self._env},
                 process_group=0,
             )
         return self

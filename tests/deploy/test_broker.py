@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Queue
@@ -19,14 +19,13 @@ from deploy.demo import broker as brokers
 from deploy.demo.broker import Broker, open_broker
 from deploy.demo.errors import DemoError
 from deploy.demo.processes import Child, wait_until
+from tests.services import require
 
 WAIT = 10.0
 
 
 @pytest.fixture(params=["mosquitto", "iotcore"])
-def broker(
-    request: pytest.FixtureRequest, tmp_path: Path, require: Callable[[str], None]
-) -> Iterator[Broker]:
+def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
     if request.param == "mosquitto":
         require("mosquitto")
     with open_broker(tmp_path, request.param) as broker:
