@@ -135,9 +135,9 @@ class Artifact:
     def vectors(self) -> tuple[Tensor, NDArray[np.float32]]:
         """Golden inputs (n, ...) in the signature's dtype and logits (n, classes) float32."""
         try:
-            with np.load(self.directory / VECTORS) as stored:
+            with (self.directory / VECTORS).open("rb") as file, np.load(file) as stored:
                 return stored["inputs"], stored["logits"].astype(np.float32)
-        except (ValueError, KeyError, OSError) as error:
+        except Exception as error:  # numpy, zipfile and zlib each have errors of their own
             raise ArtifactError(self.directory, f"{VECTORS} cannot be read: {error}") from error
 
 
@@ -206,12 +206,7 @@ def _contradiction(artifact: Artifact) -> str | None:
     classes = signature.output.shape[1]
     if len(manifest.labels) != classes:
         return f"{len(manifest.labels)} labels for {classes} classes"
-    if problem := _not_an_image_model(manifest):
-        return problem
-    inputs, logits = artifact.vectors
-    if not signature.input.fits(inputs.shape) or logits.shape != (len(inputs), classes):
-        return f"{VECTORS} holds {inputs.shape} -> {logits.shape}, which is not the signature's"
-    return None
+    return _not_an_image_model(manifest) or _wrong_vectors(artifact)
 
 
 def _not_an_image_model(manifest: Manifest) -> str | None:
@@ -223,3 +218,19 @@ def _not_an_image_model(manifest: Manifest) -> str | None:
     if spec.datatype == "UINT8" and spec.fits(shape):
         return None
     return f"preprocessing yields UINT8 {list(shape)}, the model takes {spec.datatype} {list(spec.shape)}"
+
+
+def _wrong_vectors(artifact: Artifact) -> str | None:
+    """What makes the golden vectors no proof of this signature, or ``None``."""
+    inputs, logits = artifact.vectors
+    spec, classes = artifact.manifest.signature.input, len(artifact.manifest.labels)
+    if not inputs.size:
+        return f"{VECTORS} holds no golden vectors"
+    if (
+        inputs.dtype == DTYPES[spec.datatype]
+        and spec.fits((1, *inputs.shape[1:]))
+        and logits.shape == (*inputs.shape[:1], classes)
+    ):
+        return None
+    found = f"{inputs.dtype} {inputs.shape} -> {logits.shape}"
+    return f"{VECTORS} holds {found}, which is not the signature's"

@@ -37,7 +37,7 @@ def decode(encoded: bytes, spec: ImageInput) -> NDArray[np.uint8]:
     try:
         with Image.open(io.BytesIO(encoded), formats=("JPEG", "PNG")) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise ImageError(f"image of {image.width} x {image.height} pixels is too large")
+                raise ImageError(f"{image.width} x {image.height} pixels are too many")
             square = _centre(image.width, image.height, spec.crop)
             resized = image.convert("RGB").resize(
                 (spec.size, spec.size), Image.Resampling.BICUBIC, box=square

@@ -115,23 +115,32 @@ def _golden(
     session: Any, signature: Signature, samples: Tensor, share: float
 ) -> tuple[Tensor, NDArray[np.float32], float]:
     """Inputs, logits and tolerance of the golden vectors."""
-    wanted = DTYPES[signature.input.datatype]
-    if not signature.input.fits(samples.shape) or samples.dtype != wanted:
-        raise PackError(
-            f"samples are {samples.dtype} {samples.shape}, the model takes {wanted} {signature.input.shape}"
-        )
-    name = signature.input.name
-    logits = np.concatenate([session.run(None, {name: row[np.newaxis]})[0] for row in samples]).astype(
-        np.float32
-    )
-    if not np.isfinite(logits).all():
-        raise PackError("the model gives NaN or infinite logits for a sample")
+    logits = _logits(session, signature, samples)
     tolerance = float(share * np.abs(logits).max())
     ordered = np.sort(logits, axis=1)
     clear = np.flatnonzero(ordered[:, -1] - ordered[:, -2] > 2 * tolerance)[:GOLDEN]
     if not clear.size:
         raise PackError("no sample has a clear winner to make a golden vector of; give more samples")
     return samples[clear], logits[clear], tolerance
+
+
+def _logits(session: Any, signature: Signature, samples: Tensor) -> NDArray[np.float32]:
+    """What the model gives, (n, classes), for samples one at a time, as a node runs it."""
+    wanted = DTYPES[signature.input.datatype]
+    if samples.dtype != wanted or not signature.input.fits((1, *samples.shape[1:])) or not samples.size:
+        raise PackError(
+            f"samples are {samples.dtype} {samples.shape}, the model takes {wanted} {signature.input.shape}"
+        )
+    try:
+        given = [session.run(None, {signature.input.name: row[np.newaxis]})[0] for row in samples]
+    except Exception as error:  # onnxruntime raises a class of its own for each status
+        raise PackError(f"the model does not run on a sample: {str(error).splitlines()[0]}") from error
+    if given[0].ndim != 2 or len(given[0]) != 1 or given[0].shape[1] < 2:
+        raise PackError(f"the model gives {given[0].shape} for a sample, not (1, classes)")
+    logits: NDArray[np.float32] = np.concatenate(given).astype(np.float32)
+    if not np.isfinite(logits).all():
+        raise PackError("the model gives NaN or infinite logits for a sample")
+    return logits
 
 
 def _write_manifest(folder: Path, facts: Facts, signature: Signature, tolerance: float) -> None:
