@@ -44,7 +44,7 @@ class Broker:
 def install(folder: Path, users: Sequence[str]) -> Broker:
     """The kit as its README installs it, but in this folder, on free loopback ports, as this user."""
     program = require("mosquitto")
-    tls_port, plain_port = _free_ports()
+    tls_port, plain_port = free_ports()
     places = {
         "/etc/mosquitto/": f"{folder}/",
         "/var/lib/mosquitto/": f"{folder}/",
@@ -73,7 +73,7 @@ def _certify(folder: Path) -> None:
     certificate.cert_chain_pems[0].write_to_path(str(folder / "certs/server.crt"))
 
 
-def _free_ports() -> tuple[int, int]:
+def free_ports() -> tuple[int, int]:
     with socket.socket() as one, socket.socket() as other:
         one.bind((HOST, 0))
         other.bind((HOST, 0))
