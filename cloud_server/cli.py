@@ -12,6 +12,7 @@ from cloud_server.config import CloudConfig
 from cloud_server.errors import StartError
 from cloud_server.server import Running
 from protos.artifact import ArtifactError
+from protos.image import NoPillow
 from protos.settings import SettingsError, render
 
 EXAMPLES = """
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
         given.command(_settings(given))
-    except (StartError, SettingsError, ArtifactError) as error:
+    except (StartError, SettingsError, ArtifactError, NoPillow) as error:
         sys.stderr.write(f"cloud-server: {error}\n")
         return 2
     except KeyboardInterrupt:

@@ -10,7 +10,7 @@
     └─ RequestError          one call is refused, with a status and the reason
        ├─ UnknownModel       NOT_FOUND
        └─ BadInput           INVALID_ARGUMENT
-    protos: SettingsError, ArtifactError                  as a StartError
+    protos: SettingsError, ArtifactError, NoPillow           as a StartError
     protos: CodecError, ImageError, protobuf's DecodeError   INVALID_ARGUMENT
 
 Anything else is a mistake of ours: INTERNAL to the caller, the traceback into the log.

@@ -53,7 +53,7 @@ def serve(config: CloudConfig) -> Iterator[Running]:
     """Serve while inside. On leaving: say not serving, answer what is under way, stop."""
     meter = Meter()
     repository = loading.load(config.models, meter)
-    with ThreadPoolExecutor(config.server.threads or _cores(), "inference") as pool:
+    with ThreadPoolExecutor(config.server.threads or os.cpu_count() or 1, "inference") as pool:
         server = grpc.server(pool, interceptors=[Interceptor(meter)], options=_options(repository))
         add_GRPCInferenceServiceServicer_to_server(InferenceServicer(repository), server)
         withdraw = probes.add(server, (model.card.name for model in repository))
@@ -93,7 +93,3 @@ def _signals() -> SimpleQueue[signal.Signals]:
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, receive)
     return received
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from cloud_server.inference.model import Card, Model, show
 from cloud_server.inference.repository import Repository
 from cloud_server.inference.session import open_session, signature
 from cloud_server.metrics import Meter
-from protos import artifact
+from protos import artifact, image
 from protos.artifact import Artifact, ImageInput, TensorSpec
 from protos.codec import DTYPES
 
@@ -22,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def load(settings: Iterable[config.Model], meter: Meter) -> Repository:
-    """Every model, warm; ``ModelError`` or ``ArtifactError`` says which cannot be served, and why."""
+    """Every model, warm; ``ModelError``, ``ArtifactError`` or ``NoPillow`` if one cannot be served."""
     sources: dict[str, Path] = {}
     models = []
     for path in (model.path for model in settings):
@@ -71,8 +70,8 @@ def _run_on_zeros(path: Path, session: Any, inputs: tuple[TensorSpec, ...]) -> N
 def _from_artifact(source: Artifact) -> tuple[Card, Any]:
     manifest = source.manifest
     images = manifest.preprocessing if isinstance(manifest.preprocessing, ImageInput) else None
-    if images and find_spec("PIL") is None:
-        raise ModelError(source.directory, "takes images, for which Pillow is missing: pip install pillow")
+    if images:
+        image.require_pillow()
     session = open_session(source.model)
     _compare_signatures(source, session)
     _replay(source, session)
