@@ -1,4 +1,4 @@
-"""The dashboard's names exist in the code, and a live Prometheus, set up as in the kit, answers all it asks."""
+"""What the dashboard asks exists in the code, and a live Prometheus, set up as in the kit, answers it."""
 
 import json
 import math
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from shutil import copytree
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
@@ -90,9 +91,14 @@ class Prometheus:
     url: str
 
     def query(self, expression: str) -> list[float]:
-        """The values of an instant query; fails if it is no PromQL."""
-        with urlopen(f"{self.url}/api/v1/query?{urlencode({'query': expression})}", timeout=WAIT) as answer:
-            return [float(series["value"][1]) for series in json.load(answer)["data"]["result"]]
+        """The values of an instant query."""
+        try:
+            with urlopen(
+                f"{self.url}/api/v1/query?{urlencode({'query': expression})}", timeout=WAIT
+            ) as answer:
+                return [float(series["value"][1]) for series in json.load(answer)["data"]["result"]]
+        except HTTPError as error:
+            pytest.fail(f"{expression}: {error.read().decode()}")
 
     def ready(self) -> bool:
         try:
@@ -106,11 +112,9 @@ class Prometheus:
 def prometheus(folder: Path, edge_port: int, cloud_port: int) -> Iterator[Prometheus]:
     """The kit's configuration with these ports, and more haste."""
     copytree(DEPLOY / "prometheus", folder)
-    adapt(folder / "nodes/local.yml", {"127.0.0.1:9464": f"{HOST}:{edge_port}"})
-    adapt(
-        folder / "prometheus.yml",
-        {"127.0.0.1:9465": f"{HOST}:{cloud_port}", "interval: 15s": "interval: 500ms"},
-    )
+    adapt(folder / "nodes/local.yml", "127.0.0.1:9464", f"{HOST}:{edge_port}")
+    adapt(folder / "servers/local.yml", "127.0.0.1:9465", f"{HOST}:{cloud_port}")
+    adapt(folder / "prometheus.yml", "interval: 15s", "interval: 500ms")
     port, _ = free_ports()
     command: list[str | Path] = [
         require("prometheus"),
@@ -125,12 +129,10 @@ def prometheus(folder: Path, edge_port: int, cloud_port: int) -> Iterator[Promet
         yield running
 
 
-def adapt(file: Path, changes: dict[str, str]) -> None:
+def adapt(file: Path, before: str, after: str) -> None:
     text = file.read_text()
-    for before, after in changes.items():
-        assert before in text
-        text = text.replace(before, after)
-    file.write_text(text)
+    assert before in text
+    file.write_text(text.replace(before, after))
 
 
 def test_prometheus_answers_all_that_the_dashboard_asks(tmp_path: Path) -> None:
