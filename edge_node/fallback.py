@@ -179,7 +179,8 @@ class CloudFallback:
         if logits.shape != (1, classes) or logits.dtype.kind != "f":
             problem = f"the cloud answered {logits.dtype} {list(logits.shape)}, not [1, {classes}] logits"
             return Outcome(Reason.CLOUD_ERROR, seconds=seconds, error=problem)
-        class_index, confidence = softmax_top(logits[0].astype(np.float32))
+        with np.errstate(over="ignore"):  # of a float64: an infinity, which is refused
+            class_index, confidence = softmax_top(logits[0].astype(np.float32))
         if not confidence:
             return Outcome(Reason.CLOUD_ERROR, seconds=seconds, error="the cloud answered NaN or infinity")
         return Outcome(Reason.CLOUD, class_index, confidence, seconds)

@@ -33,8 +33,11 @@ class ConfidenceGate:
 
 
 def softmax_top(logits: NDArray[np.float32], temperature: float = 1.0) -> tuple[int, float]:
-    """(top class, its softmax probability); probability 0 if a logit is NaN or infinite."""
+    """(top class, its softmax probability); probability 0 if a logit is NaN or infinite, or there is none."""
+    if not logits.size:
+        return 0, 0.0
     top = int(logits.argmax())  # of a NaN, if there is one
     if not (math.isfinite(logits[top]) and math.isfinite(logits.min())):
         return top, 0.0
-    return top, 1.0 / float(np.exp((logits - logits[top]) / temperature).sum())
+    with np.errstate(over="ignore"):  # so far below the top that it adds nothing
+        return top, 1.0 / float(np.exp((logits - logits[top]) / temperature).sum())
