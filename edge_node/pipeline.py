@@ -65,11 +65,11 @@ class Pipeline:
         self.meter.samples.inc()
         try:
             tensor = self.preprocess(sample)
+            prepared = time.monotonic()
+            decision = self.gate.decide(self.model.predict(tensor))
         except SampleError as error:
             passage = Passage(sample, seq, UNSURE, time.monotonic() - started, deliver)
             return self._finish(passage, Outcome(Reason.INVALID_SAMPLE, error=str(error)))
-        prepared = time.monotonic()
-        decision = self.gate.decide(self.model.predict(tensor))
         decided = time.monotonic()
         self.meter.edge(
             decision.confidence, prepared - started, decided - prepared, payload_bytes(sample, tensor)
