@@ -20,7 +20,7 @@ class ArraySource:
         self._settings = settings
         self.live = settings.rate > 0
         try:
-            self._rows: Tensor = np.load(settings.path, mmap_mode="r")
+            self._rows: Tensor = np.lib.format.open_memmap(settings.path, mode="r")
         except FileNotFoundError:
             raise SourceError(settings.path, "no such file") from None
         except (OSError, ValueError) as error:

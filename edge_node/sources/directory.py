@@ -1,5 +1,6 @@
 """Samples from a folder of images."""
 
+import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -41,4 +42,5 @@ class DirectorySource:
 
 
 def _sample(path: Path) -> Sample:
-    return Sample(path.name, read_file(path))
+    name = os.fsencode(path.name).decode(errors="replace")  # a result is UTF-8, a file's name need not be
+    return Sample(name, read_file(path))

@@ -1,6 +1,7 @@
 """Samples from sensors that publish to the broker."""
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from queue import Empty, Full, Queue
@@ -32,9 +33,7 @@ class MqttSource:
     def __init__(
         self, settings: config.MqttSource, node: config.Node, broker: config.Mqtt, meter: Meter
     ) -> None:
-        own = f"{broker.root}/{node.site}/{node.name}/result"
-        if paho.topic_matches_sub(settings.topic, own):
-            raise NodeError(f"[source] topic {settings.topic!r} would feed this node its own results ({own})")
+        _require_useful(settings.topic, f"{broker.root}/{node.site}/{node.name}/result")
         self._settings, self._broker, self._meter = settings, broker, meter
         self._waiting: Queue[Sample] = Queue(settings.queue)
         self._client = mqtt.client(broker, f"{node.site}-{node.name}-source")
@@ -89,3 +88,14 @@ class MqttSource:
         with suppress(Empty):
             self._waiting.get_nowait()
             self._meter.dropped_samples.inc()
+
+
+def _require_useful(topic: str, own: str) -> None:
+    """``NodeError`` if ``topic`` is no topic filter, or covers the topic of this node's ``own`` results."""
+    *first, _ = levels = topic.split("/")
+    if "#" in first or any(len(level) > 1 and {"+", "#"} & set(level) for level in levels):
+        raise NodeError(
+            f"[source] topic {topic!r}: + stands for one whole level, # for all levels at the end"
+        )
+    if paho.topic_matches_sub(re.sub(r"^\$share/[^/]+/", "", topic), own):
+        raise NodeError(f"[source] topic {topic!r} would feed this node its own results ({own})")

@@ -15,8 +15,10 @@ def json_array(text: bytes | msgspec.Raw) -> Tensor | SampleError:
         numbers = np.asarray(msgspec.json.decode(text))
     except msgspec.DecodeError as error:
         return SampleError(f"not JSON: {error}")
-    except ValueError:
-        return SampleError("a ragged array: its rows differ in length")
+    except UnicodeDecodeError:
+        return SampleError("not JSON: not UTF-8 text")
+    except (ValueError, RecursionError):
+        return SampleError("a ragged or too deeply nested array")
     if numbers.dtype.kind not in "iufb":
         return SampleError("not an array of numbers")
     return numbers
@@ -28,3 +30,5 @@ def read_file(path: Path) -> bytes | SampleError:
         return path.read_bytes()
     except OSError as error:
         return SampleError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}")
+    except ValueError as error:  # a null byte, or half a surrogate pair
+        return SampleError(f"no name of a file: {error}")

@@ -31,6 +31,10 @@ class StdinSource:
 
     live = False
 
+    def __init__(self) -> None:
+        if sys.stdin is None:
+            raise SourceError("standard input", "is closed")
+
     def samples(self, stop: Event) -> Iterator[Sample]:
         """Lines until the end of input; empty ones are skipped."""
         for number, line in enumerate(_lines(sys.stdin.fileno(), stop), 1):
@@ -60,7 +64,7 @@ def _sample(line: bytes, number: int) -> Sample:
         return Sample(str(number), json_array(line))
     try:
         named = msgspec.json.decode(line, type=_Line)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         return Sample(str(number), SampleError(f"neither an array nor an object with data or file: {error}"))
     return Sample(named.sample or named.file or str(number), _data(named))
 
