@@ -57,11 +57,11 @@ def _tensor(sample: Sample, spec: TensorSpec) -> Tensor:
 def _cast(array: Tensor, dtype: np.dtype[Any]) -> Tensor:
     """The array in the model's dtype, where that loses no more than precision."""
     whole = array.dtype.kind in "iub"
-    if array.dtype.kind not in "iubf" or (dtype.kind in "iu" and not whole):
+    if array.dtype.kind not in "iubf" or (dtype.kind in "iub" and not whole):
         raise SampleError(f"dtype {array.dtype}, the model takes {dtype}")
     with np.errstate(over="ignore"):  # an overflow becomes an infinity, which is refused later
         tensor = array.astype(dtype, copy=False)
-    if dtype.kind in "iu" and tensor is not array and not np.array_equal(tensor, array):
+    if dtype.kind in "iub" and tensor is not array and not np.array_equal(tensor, array):
         raise SampleError(f"a value does not fit in {dtype}")
     return tensor
 
