@@ -22,7 +22,7 @@ MAX_LINE = 16 * 2**20
 
 class _Line(msgspec.Struct, forbid_unknown_fields=True):
     sample: str | None = None
-    data: msgspec.Raw | None = None
+    data: msgspec.Raw = msgspec.Raw()
     file: str | None = None
 
 
@@ -44,19 +44,22 @@ class StdinSource:
 
 def _lines(descriptor: int, stop: Event) -> Iterator[bytes]:
     """Lines of a descriptor as they come. No buffered reader: it would block past ``stop``."""
-    rest = b""
+    rest = bytearray()
     while not stop.is_set():
         if not select.select([descriptor], [], [], _TICK)[0]:
             continue
         chunk = os.read(descriptor, 1 << 20)
-        *complete, rest = (rest + chunk).split(b"\n")
-        yield from complete
+        first, *others = chunk.split(b"\n")
+        rest += first
+        for line in others:
+            yield bytes(rest)
+            rest = bytearray(line)
         if len(rest) > MAX_LINE:
             raise SourceError("standard input", f"a line is longer than {MAX_LINE} bytes")
         if not chunk:
             break
     if rest and not stop.is_set():
-        yield rest
+        yield bytes(rest)
 
 
 def _sample(line: bytes, number: int) -> Sample:
@@ -72,4 +75,4 @@ def _sample(line: bytes, number: int) -> Sample:
 def _data(named: _Line) -> Tensor | bytes | SampleError:
     if named.file is not None:
         return read_file(Path(named.file))
-    return json_array(named.data) if named.data is not None else SampleError("has neither data nor file")
+    return json_array(named.data) if bytes(named.data) else SampleError("has neither data nor file")
