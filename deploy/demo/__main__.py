@@ -48,6 +48,8 @@ def _make(run_dir: Path) -> None:
 
 def _scenario(options: argparse.Namespace, run_dir: Path, console: Console) -> Scenario:
     if options.scenario == "wrist":
+        if options.images or options.labels:
+            raise DemoError("--images and --labels go with --scenario photos (make: SCENARIO=photos)")
         from deploy.demo import wrist
 
         return wrist.scenario(run_dir, options.limit)

@@ -29,7 +29,7 @@ def write_plot(stem: Path, comparison: Comparison) -> list[Path]:
         axes.errorbar(
             _grpc_bytes(column),
             100 * accuracy,
-            yerr=[[100 * (accuracy - low)], [100 * (high - accuracy)]],
+            yerr=[[100 * max(0.0, accuracy - low)], [100 * max(0.0, high - accuracy)]],
             fmt="o",
             capsize=4,
             color=COLOURS[column.site],
