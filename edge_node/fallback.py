@@ -1,7 +1,8 @@
 """The cloud's answer for samples that the edge is not sure of. It may fail; it never raises.
 
 A server is used only once it has shown that it runs the model which the artifact names. It has to
-show it again after every broken connection: what comes back may be another server.
+show it again after every broken connection: what comes back may be another server. Ours says with
+every answer which model gave it, since a server can be replaced while no call is under way to break.
 """
 
 import logging
@@ -21,7 +22,7 @@ from google.protobuf.message import DecodeError
 from edge_node.config import Cloud
 from edge_node.errors import ModelMismatch
 from edge_node.gate.confidence import softmax_top
-from edge_node.handshake import expected_model, open_channel, verify
+from edge_node.handshake import expected_model, open_channel, require_digest, verify
 from edge_node.metrics import Meter
 from protos import codec
 from protos import inference_pb2 as pb
@@ -160,12 +161,21 @@ class CloudFallback:
     def _outcome(self, call: Any, seconds: float) -> Outcome:
         self._meter.stage["cloud"].observe(seconds)
         if (status := call.code()) is grpc.StatusCode.OK:
-            return self._answer(call.result(), seconds)
+            return self._checked(call, seconds)
         reason = REASONS.get(status, Reason.CLOUD_ERROR)
         outcome = Outcome(reason, seconds=seconds, error=f"{status.name}: {call.details()}")
         if reason is Reason.CLOUD_UNREACHABLE:
             self._lose(outcome)
         return outcome
+
+    def _checked(self, call: Any, seconds: float) -> Outcome:
+        try:
+            require_digest(self._settings, self._artifact, call)
+        except ModelMismatch as error:
+            outcome = Outcome(Reason.CLOUD_ERROR, seconds=seconds, error=str(error))
+            self._lose(outcome)
+            return outcome
+        return self._answer(call.result(), seconds)
 
     def _answer(self, payload: bytes, seconds: float) -> Outcome:
         """The answer in a response, which may be anybody's bytes."""

@@ -48,19 +48,20 @@ def verify(channel: grpc.Channel, settings: Cloud, artifact: Artifact, timeout: 
                 settings.target, f"model {name!r}", f"none of that name ({error.details()})"
             ) from None
         raise
-    problem = _digest_problem(rpc, artifact) or _signature_problem(metadata, artifact)
-    if problem:
+    require_digest(settings, artifact, rpc)
+    if problem := _signature_problem(metadata, artifact):
         raise ModelMismatch(settings.target, *(f"model {name!r} {part}" for part in problem))
     return str(metadata.inputs[0].name)
 
 
-def _digest_problem(rpc: Any, artifact: Artifact) -> tuple[str, str] | None:
-    """(expected, found) if both sides know a digest and they differ."""
+def require_digest(settings: Cloud, artifact: Artifact, call: Any) -> None:
+    """``ModelMismatch`` if the model that answered says another digest than the artifact names."""
     expected = artifact.manifest.cloud
-    found = dict(rpc.initial_metadata()).get(MODEL_SHA256)
-    if expected is None or found is None or found == expected.sha256:
-        return None
-    return f"of sha256 {expected.sha256}", f"of sha256 {found}"
+    found = dict(call.trailing_metadata()).get(MODEL_SHA256)
+    if expected is None or found in (None, expected.sha256):
+        return
+    model = f"model {expected_model(settings, artifact)!r} of sha256"
+    raise ModelMismatch(settings.target, f"{model} {expected.sha256}", f"{model} {found}")
 
 
 def _signature_problem(metadata: Any, artifact: Artifact) -> tuple[str, str] | None:

@@ -1,7 +1,8 @@
 """How a server says which model it really runs, beyond the name that was configured."""
 
 MODEL_SHA256 = "tidegate-model-sha256"
-"""Key in the initial metadata of a ``ModelMetadata`` answer: SHA-256 of the ONNX file, in hex.
+"""Key in the trailing metadata of ``ModelMetadata`` and ``ModelInfer`` answers.
 
-Servers other than ours lack it; an edge then has the name alone to go by.
+It is the SHA-256 of the ONNX file, in hex. Servers other than ours lack it; an edge then has the
+name alone to go by.
 """

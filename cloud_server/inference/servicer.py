@@ -46,9 +46,9 @@ class InferenceServicer:
     def ModelMetadata(
         self, request: pb.ModelMetadataRequest, context: grpc.ServicerContext
     ) -> pb.ModelMetadataResponse:
-        """The signature; the ONNX file's SHA-256 comes in the initial metadata."""
+        """The signature; the ONNX file's SHA-256 comes in the trailing metadata."""
         card = self._repository.get(request.name, request.version).card
-        context.send_initial_metadata(((MODEL_SHA256, card.sha256),))
+        context.set_trailing_metadata(((MODEL_SHA256, card.sha256),))
         return pb.ModelMetadataResponse(
             name=card.name,
             versions=[card.version],
@@ -57,9 +57,12 @@ class InferenceServicer:
             outputs=map(_metadata, card.outputs),
         )
 
-    def ModelInfer(self, request: pb.ModelInferRequest, _: grpc.ServicerContext) -> pb.ModelInferResponse:
-        """Raw contents are answered with raw, typed with typed."""
+    def ModelInfer(
+        self, request: pb.ModelInferRequest, context: grpc.ServicerContext
+    ) -> pb.ModelInferResponse:
+        """Raw contents are answered with raw, typed with typed; the trailing metadata say which model did."""
         model = self._repository.get(request.model_name, request.model_version)
+        context.set_trailing_metadata(((MODEL_SHA256, model.card.sha256),))
         answer = model.infer(codec.request_tensors(request), [output.name for output in request.outputs])
         return codec.response(
             model.card.name,

@@ -58,7 +58,7 @@ def test_image_models_keep_their_numeric_signature(stub: Any) -> None:
 @pytest.mark.parametrize(("name", "file"), [("cloud", "model.onnx"), ("plain", "")])
 def test_model_metadata_carries_the_digest(stub: Any, models: dict[str, Path], name: str, file: str) -> None:
     _, call = stub.ModelMetadata.with_call(pb.ModelMetadataRequest(name=name))
-    assert dict(call.initial_metadata())[MODEL_SHA256] == artifact.digest(models[name] / file)
+    assert dict(call.trailing_metadata())[MODEL_SHA256] == artifact.digest(models[name] / file)
 
 
 def test_inference_from_an_artifact(stub: Any) -> None:
