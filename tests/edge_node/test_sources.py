@@ -42,7 +42,7 @@ def directory(path: Path, **settings: Any) -> DirectorySource:
 def test_an_array_gives_row_after_row_by_index(rows: Path) -> None:
     samples = list(array(rows).samples(Event()))
     assert [sample.name for sample in samples] == ["0", "1", "2", "3"]
-    assert np.array_equal([sample.data for sample in samples], ROWS)
+    assert np.array_equal(np.stack([np.asarray(sample.data) for sample in samples]), ROWS)
 
 
 def test_a_directory_gives_its_images_by_name(folder: Path) -> None:

@@ -1,0 +1,109 @@
+"""Small gRPC servers that answer as told: real ones, on a port of loopback."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+import numpy as np
+
+from protos import codec
+from protos import inference_pb2 as pb
+from protos.codec import Tensor
+from protos.identity import MODEL_SHA256
+
+HOST = "127.0.0.1"
+SERVICE = "inference.GRPCInferenceService"
+INPUT = pb.ModelMetadataResponse.TensorMetadata(name="their_input", datatype="FP32", shape=[-1, 3])
+OUTPUT = pb.ModelMetadataResponse.TensorMetadata(name="their_output", datatype="FP32", shape=[-1, 3])
+
+Context = grpc.ServicerContext
+Infer = Callable[[pb.ModelInferRequest, Context], bytes]
+Describe = Callable[[pb.ModelMetadataRequest, Context], pb.ModelMetadataResponse]
+
+
+def surer(request: pb.ModelInferRequest, _: Context) -> bytes:
+    """What the model ``cloud`` would say: ten times the input."""
+    tensors = codec.request_tensors(request)
+    return answer(10 * tensors["their_input"])
+
+
+def answer(logits: Tensor) -> bytes:
+    """A response with these logits."""
+    return codec.response("cloud", "1", "", {"their_output": logits}).SerializeToString()
+
+
+def says(response: bytes) -> Infer:
+    """The same bytes to everybody."""
+    return lambda _request, _context: response
+
+
+def refuses(status: grpc.StatusCode, details: str = "no") -> Infer:
+    """The same refusal to everybody."""
+
+    def infer(_: pb.ModelInferRequest, context: Context) -> bytes:
+        context.abort(status, details)
+        raise AssertionError  # abort raises
+
+    return infer
+
+
+def describe(
+    inputs: Sequence[pb.ModelMetadataResponse.TensorMetadata] = (INPUT,),
+    outputs: Sequence[pb.ModelMetadataResponse.TensorMetadata] = (OUTPUT,),
+    sha256: str | None = None,
+    name: str = "cloud",
+) -> Describe:
+    """A signature for whoever asks for model ``name``, with the digest of the model if there is one."""
+
+    def metadata(request: pb.ModelMetadataRequest, context: Context) -> pb.ModelMetadataResponse:
+        if request.name != name:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"no model {request.name!r}, there is {name!r}")
+        if sha256:
+            context.set_trailing_metadata(((MODEL_SHA256, sha256),))
+        return pb.ModelMetadataResponse(name=name, versions=["1"], inputs=inputs, outputs=outputs)
+
+    return metadata
+
+
+@contextmanager
+def cloud(
+    infer: Infer = surer, described: Describe | None = None, *, sha256: str | None = None, port: int = 0
+) -> Iterator[int]:
+    """A server of one model while inside; gives its port. On leaving it drops what is under way."""
+    handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+        "ModelInfer": grpc.unary_unary_rpc_method_handler(
+            _signed(infer, sha256), pb.ModelInferRequest.FromString
+        ),
+        "ModelMetadata": grpc.unary_unary_rpc_method_handler(
+            described or describe(sha256=sha256),
+            pb.ModelMetadataRequest.FromString,
+            pb.ModelMetadataResponse.SerializeToString,
+        ),
+    }
+    with ThreadPoolExecutor(16) as pool:
+        server = grpc.server(pool, options=[("grpc.so_reuseport", 0)])
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+        bound = server.add_insecure_port(f"{HOST}:{port}")
+        server.start()
+        try:
+            yield bound
+        finally:
+            server.stop(None).wait()
+
+
+def _signed(infer: Infer, sha256: str | None) -> Infer:
+    """As our own server does: every answer says which model gave it."""
+
+    def signed(request: pb.ModelInferRequest, context: Context) -> bytes:
+        if sha256:
+            context.set_trailing_metadata(((MODEL_SHA256, sha256),))
+        return infer(request, context)
+
+    return signed
+
+
+def numbers(*values: float) -> Tensor:
+    """One sample with its batch axis."""
+    return np.array([values], np.float32)

@@ -1,0 +1,151 @@
+"""A cloud that is absent, dies, hangs or comes back as another: found again, and held to its model."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack
+from threading import Event
+
+import grpc
+import pytest
+
+from protos import inference_pb2 as pb
+from protos.artifact import Artifact
+from protos.result import Reason
+from tests.edge_node.asking import fallback
+from tests.edge_node.clouds import HOST, Context, cloud, describe
+from tests.models import cloud_artifact, edge_artifact
+
+MINE, OTHER = "1" * 64, "2" * 64
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port where a server was a moment ago."""
+    with cloud() as port:
+        return port
+
+
+@pytest.fixture(scope="module")
+def pledged(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """An edge artifact that names its cloud model by digest."""
+    folder = tmp_path_factory.mktemp("pledged")
+    return edge_artifact(folder / "edge", cloud_artifact(folder / "cloud"))
+
+
+@pytest.fixture
+def own(pledged: Artifact) -> str:
+    """The digest that it names."""
+    assert pledged.manifest.cloud
+    return pledged.manifest.cloud.sha256
+
+
+def lost(caplog: pytest.LogCaptureFixture) -> Iterator[str]:
+    """What was said of a lost cloud."""
+    return (record.getMessage() for record in caplog.records if "is lost" in record.getMessage())
+
+
+def test_a_cloud_that_is_not_there_is_unreachable_and_nothing_is_sent(
+    artifact: Artifact, free_port: int
+) -> None:
+    with fallback(free_port, artifact) as asker:
+        outcome = asker.ask()
+    assert (outcome.reason, outcome.seconds) == (Reason.CLOUD_UNREACHABLE, None)
+    assert outcome.error is not None
+    assert "refused" in outcome.error
+
+
+def test_a_cloud_that_appears_later_is_used(artifact: Artifact, free_port: int) -> None:
+    with fallback(free_port, artifact) as asker:
+        assert asker.ask().reason is Reason.CLOUD_UNREACHABLE
+        with cloud(port=free_port):
+            assert asker.becomes(Reason.CLOUD)
+
+
+def test_a_cloud_that_dies_is_unreachable_and_used_again_when_it_is_back(artifact: Artifact) -> None:
+    with ExitStack() as first:
+        port = first.enter_context(cloud())
+        with fallback(port, artifact) as asker:
+            assert asker.ask().reason is Reason.CLOUD
+            first.close()
+            assert asker.becomes(Reason.CLOUD_UNREACHABLE)
+            with cloud(port=port):
+                assert asker.becomes(Reason.CLOUD)
+
+
+def test_a_lost_cloud_is_said_once_however_often_it_is_asked(
+    artifact: Artifact, free_port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with fallback(free_port, artifact) as asker:
+        for _ in range(50):
+            asker.ask()
+    (said,) = lost(caplog)
+    assert said.startswith(f"cloud {HOST}:{free_port} is lost (cloud_unreachable): ")
+
+
+def test_a_cloud_that_is_found_is_said(
+    artifact: Artifact, free_port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    with fallback(free_port, artifact) as asker, cloud(port=free_port):
+        assert asker.becomes(Reason.CLOUD)
+    assert f"cloud {HOST}:{free_port} serves cloud" in caplog.messages
+
+
+def test_a_cloud_that_comes_back_as_another_model_is_not_used(pledged: Artifact, own: str) -> None:
+    with ExitStack() as first:
+        port = first.enter_context(cloud(sha256=own))
+        with fallback(port, pledged) as asker:
+            assert asker.ask().reason is Reason.CLOUD
+            first.close()
+            assert asker.becomes(Reason.CLOUD_UNREACHABLE)
+            with cloud(sha256=OTHER, port=port):
+                assert asker.becomes(Reason.CLOUD_ERROR)
+                assert own in str(asker.ask().error)
+                assert OTHER in str(asker.ask().error)
+
+
+def test_not_one_answer_of_another_model_is_taken(pledged: Artifact, own: str) -> None:
+    """The server is replaced while nothing is in flight: no failed call tells of it."""
+    with ExitStack() as first:
+        port = first.enter_context(cloud(sha256=own))
+        with fallback(port, pledged) as asker:
+            assert asker.ask().reason is Reason.CLOUD
+            first.close()
+            with cloud(sha256=OTHER, port=port):
+                assert asker.ask().reason is not Reason.CLOUD
+                assert asker.becomes(Reason.CLOUD_ERROR)
+
+
+def test_the_right_model_is_used_again_after_a_wrong_one(pledged: Artifact, own: str) -> None:
+    with ExitStack() as wrong:
+        port = wrong.enter_context(cloud(sha256=own))
+        with fallback(port, pledged) as asker:
+            wrong.close()
+            with cloud(sha256=OTHER, port=port):
+                assert asker.becomes(Reason.CLOUD_ERROR)
+            with cloud(sha256=own, port=port):
+                assert asker.becomes(Reason.CLOUD)
+
+
+def test_a_cloud_that_hangs_from_the_start_does_not_hold_up_the_node(artifact: Artifact) -> None:
+    released = Event()
+
+    def hangs(request: pb.ModelMetadataRequest, context: Context) -> pb.ModelMetadataResponse:
+        released.wait()
+        return describe()(request, context)
+
+    with cloud(described=hangs) as port, fallback(port, artifact) as asker:
+        outcome = asker.ask()
+        released.set()
+        assert asker.becomes(Reason.CLOUD)
+    assert (outcome.reason, outcome.seconds) == (Reason.CLOUD_TIMEOUT, None)
+
+
+def test_a_server_without_the_call_for_metadata_is_an_error(artifact: Artifact) -> None:
+    def unknown(_: pb.ModelMetadataRequest, context: Context) -> pb.ModelMetadataResponse:
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "what?")
+        raise AssertionError  # abort raises
+
+    with cloud(described=unknown) as port, fallback(port, artifact) as asker:
+        outcome = asker.ask()
+    assert (outcome.reason, outcome.error) == (Reason.CLOUD_ERROR, "what?")
