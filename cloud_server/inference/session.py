@@ -5,16 +5,9 @@ from typing import Any
 
 from cloud_server.errors import ModelError
 from protos.artifact import TensorSpec
+from protos.codec import CodecError
+from protos.signature import spec
 
-_DATATYPES = {
-    "tensor(bool)": "BOOL",
-    **{f"tensor(int{bits})": f"INT{bits}" for bits in (8, 16, 32, 64)},
-    **{f"tensor(uint{bits})": f"UINT{bits}" for bits in (8, 16, 32, 64)},
-    "tensor(float16)": "FP16",
-    "tensor(float)": "FP32",
-    "tensor(double)": "FP64",
-    "tensor(string)": "BYTES",
-}
 _FATAL = 4
 """Log level: whatever goes wrong is raised as well."""
 
@@ -45,13 +38,7 @@ def run_options() -> Any:
 
 def signature(path: Path, session: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     """Inputs and outputs as the model file declares them; ``ModelError`` if one is no tensor we can carry."""
-    inputs = tuple(_spec(path, node) for node in session.get_inputs())
-    return inputs, tuple(_spec(path, node) for node in session.get_outputs())
-
-
-def _spec(path: Path, node: Any) -> TensorSpec:
-    datatype = _DATATYPES.get(node.type)
-    if datatype is None:
-        raise ModelError(path, f"{node.name!r} is {node.type}, which the protocol cannot carry")
-    shape = tuple(size if isinstance(size, int) else -1 for size in node.shape)
-    return TensorSpec(name=node.name, datatype=datatype, shape=shape)
+    try:
+        return tuple(map(spec, session.get_inputs())), tuple(map(spec, session.get_outputs()))
+    except CodecError as error:
+        raise ModelError(path, str(error)) from None

@@ -19,25 +19,14 @@ from protos.artifact import (
     Precision,
     Signature,
     TensorInput,
-    TensorSpec,
 )
-from protos.codec import DTYPES, Tensor
+from protos.codec import DTYPES, CodecError, Tensor
+from protos.signature import spec
 
 GOLDEN = 16
 """Golden vectors kept: enough to touch every class of a small model, few enough to replay in a moment."""
 TOLERANCE = {"fp32": 1e-4, "fp16": 1e-2, "int8": 5e-2}
 """Share of the largest logit by which another CPU's kernels may differ."""
-_ONNX_TYPES = {
-    "tensor(float16)": "FP16",
-    "tensor(float)": "FP32",
-    "tensor(double)": "FP64",
-    "tensor(bool)": "BOOL",
-    **{
-        f"tensor({sign}int{bits})": f"{sign.upper()}INT{bits}"
-        for sign in ("", "u")
-        for bits in (8, 16, 32, 64)
-    },
-}
 
 
 class PackError(Exception):
@@ -92,14 +81,10 @@ def signature_of(session: Any) -> Signature:
             raise PackError(
                 f"the model has {len(found)} {kind} ({', '.join(it.name for it in found)}), not one"
             )
-    return Signature(input=_spec(tensors["inputs"][0]), output=_spec(tensors["outputs"][0]))
-
-
-def _spec(tensor: Any) -> TensorSpec:
-    if tensor.type not in _ONNX_TYPES:
-        raise PackError(f"{tensor.name!r} is {tensor.type}, which no tensor of the protocol can carry")
-    shape = tuple(size if isinstance(size, int) else -1 for size in tensor.shape)
-    return TensorSpec(name=tensor.name, datatype=_ONNX_TYPES[tensor.type], shape=shape)
+    try:
+        return Signature(input=spec(tensors["inputs"][0]), output=spec(tensors["outputs"][0]))
+    except CodecError as error:
+        raise PackError(str(error)) from None
 
 
 def _session(model: Path) -> Any:
