@@ -39,6 +39,7 @@ METHOD = "/inference.GRPCInferenceService/ModelInfer"
 REASONS = {
     grpc.StatusCode.DEADLINE_EXCEEDED: Reason.CLOUD_TIMEOUT,
     grpc.StatusCode.UNAVAILABLE: Reason.CLOUD_UNREACHABLE,
+    grpc.StatusCode.CANCELLED: Reason.CLOUD_UNREACHABLE,  # by a server that stops: we cancel nothing
     grpc.StatusCode.RESOURCE_EXHAUSTED: Reason.CLOUD_SATURATED,
 }
 """gRPC status -> reason of the result; every other status is a ``CLOUD_ERROR``."""
