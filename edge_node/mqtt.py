@@ -3,12 +3,14 @@
 import select
 import socket
 import ssl
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from edge_node.config import Mqtt
+from edge_node.config import Mqtt, Tls
 from edge_node.errors import NodeError
 
 KEEP_ALIVE = 30
@@ -21,13 +23,10 @@ def client(settings: Mqtt, client_id: str) -> paho.Client:
     """An unconnected MQTT 5 client; ``NodeError`` if a password or certificate file cannot be read."""
     made = paho.Client(CallbackAPIVersion.VERSION2, client_id, protocol=paho.MQTTv5)
     made.connect_timeout = CONNECT_TIMEOUT
-    try:
-        if settings.username is not None:
-            made.username_pw_set(settings.username, _password(settings))
-        if tls := settings.tls:
-            made.tls_set(str(tls.ca), _text(tls.cert), _text(tls.key))
-    except (OSError, ssl.SSLError, ValueError) as error:
-        raise NodeError(f"[mqtt] {getattr(error, 'filename', None) or 'tls'}: {error}") from error
+    if settings.username is not None:
+        made.username_pw_set(settings.username, _password(settings))
+    if settings.tls:
+        made.tls_set_context(_trust(settings.tls))
     return made
 
 
@@ -80,8 +79,31 @@ class Loop:
 
 
 def _password(settings: Mqtt) -> str | None:
-    return settings.password_file.read_text().strip() if settings.password_file else None
+    if settings.password_file is None:
+        return None
+    with _named(settings.password_file):
+        return settings.password_file.read_text().strip()
 
 
-def _text(path: object) -> str | None:
-    return None if path is None else str(path)
+def _trust(tls: Tls) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    with _named(tls.ca):
+        context.load_verify_locations(tls.ca)
+    if tls.cert:
+        with _named(tls.cert, *filter(None, [tls.key])):
+            context.load_cert_chain(tls.cert, tls.key, password=lambda: "")  # it would ask a terminal for one
+    return context
+
+
+@contextmanager
+def _named(*paths: Path) -> Iterator[None]:
+    """``NodeError`` names the files that cannot be used."""
+    files = " with ".join(map(str, paths))
+    try:
+        yield
+    except ssl.SSLError as error:
+        raise NodeError(f"[mqtt] {files}: cannot be used for TLS ({error.reason or error})") from error
+    except OSError as error:
+        raise NodeError(f"[mqtt] {files}: {(error.strerror or str(error)).lower()}") from error
+    except ValueError as error:
+        raise NodeError(f"[mqtt] {files}: {error}") from error
