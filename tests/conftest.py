@@ -1,12 +1,19 @@
 """What every test may use."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+from hypothesis import settings
 
+from deploy.demo.broker import Broker, open_broker
 from protos.artifact import Artifact
 from tests import services
 from tests.models import edge_artifact
+
+settings.register_profile("tidegate", deadline=None)  # a machine that is busy is no failure
+settings.load_profile("tidegate")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -26,3 +33,16 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder, which is also the working directory."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A broker for all tests that leave it alone: each keeps to a ``root`` of its own."""
+    with open_broker(tmp_path_factory.mktemp("broker")) as broker:
+        yield broker
+
+
+@pytest.fixture
+def root() -> str:
+    """First level of the topics of one test."""
+    return f"root-{uuid4().hex[:8]}"

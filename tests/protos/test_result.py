@@ -1,7 +1,6 @@
 """A result on the wire: valid against the schema that ships, and read back as it was."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,34 +9,13 @@ import msgspec
 import pytest
 
 from protos import result as contract
-from protos.result import Answer, Latency, Model, Reason, Result, decode, encode, schema
+from protos.result import Reason, decode, encode, schema
+from tests.results import result
 
 SHIPPED = Path(contract.__file__).with_name("result.schema.json")
 VALIDATOR = jsonschema.Draft202012Validator(schema())
 
 Change = Callable[[dict[str, Any]], object]
-
-
-def result(**changes: Any) -> Result:
-    """What a confident edge says."""
-    confident = Result(
-        id="lab.a.1.0",
-        site="lab",
-        node="a",
-        seq=0,
-        sample="x.jpg",
-        captured_at=datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC),
-        route="edge",
-        reason=Reason.CONFIDENT,
-        label="red",
-        class_index=0,
-        confidence=0.9,
-        edge=Answer(label="red", confidence=0.9),
-        cloud=None,
-        model=Model(name="m", version="1", precision="int8", sha256="0" * 64),
-        latency_ms=Latency(edge=1.5, cloud=None, total=2.0),
-    )
-    return msgspec.structs.replace(confident, **changes)
 
 
 UNREADABLE = {"label": None, "class_index": None, "confidence": None, "edge": None}
