@@ -50,7 +50,7 @@ def _run(options: argparse.Namespace) -> None:
     from edge_node.errors import NodeError
     from edge_node.node import EdgeNode
     from edge_node.publisher import StdoutPublisher
-    from edge_node.supervise import notify, stop_on_signals
+    from edge_node.supervise import notify, stop_on_signals, watchdog
 
     settings = config.load(options.config)
     if settings.source is None:
@@ -58,7 +58,8 @@ def _run(options: argparse.Namespace) -> None:
     with stop_on_signals() as stop, EdgeNode.open(settings, StdoutPublisher(stop)) as node:
         log.info("node %s/%s is running", settings.node.site, settings.node.name)
         notify("READY=1")
-        node.run(stop)
+        with watchdog(lambda: node.busy_since):
+            node.run(stop)
         notify("STOPPING=1")
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import platform
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
@@ -39,6 +40,8 @@ class EdgeNode:
     def __init__(self, pipeline: Pipeline, source: Source | None, meter: Meter) -> None:
         self._pipeline, self._source = pipeline, source
         self.meter = meter
+        self.busy_since: float | None = None
+        """When work on the present sample of ``run`` began, by ``time.monotonic()``."""
 
     @classmethod
     @contextmanager
@@ -85,7 +88,9 @@ class EdgeNode:
         if self._source is None:
             raise NodeError("there is nothing to run on: set a section [source]")
         for sample in self._source.samples(stop):
+            self.busy_since = time.monotonic()
             self._pipeline.process(sample, patient=not self._source.live)
+            self.busy_since = None
             if stop.is_set():
                 return
 

@@ -4,9 +4,10 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Event
+from threading import Event, Thread
 from types import FrameType
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ def stop_on_signals() -> Iterator[Event]:
 
 
 def notify(state: str) -> None:
-    """Tell systemd ``READY=1`` or ``STOPPING=1``; without systemd, nobody."""
+    """Tell systemd ``READY=1``, ``WATCHDOG=1`` or ``STOPPING=1``; without systemd, nobody."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
@@ -40,3 +41,31 @@ def notify(state: str) -> None:
         address = "\0" + address[1:]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as unix:
         unix.sendto(state.encode(), address)
+
+
+@contextmanager
+def watchdog(busy_since: Callable[[], float | None]) -> Iterator[None]:
+    """While inside, tell systemd that all is well, thrice each ``WatchdogSec``; without a watchdog, nobody.
+
+    Silent while one sample takes longer than that. ``busy_since``: when work on the present one began
+    (``time.monotonic()``), None while there is none: a source may be quiet for as long as it likes.
+    """
+    period = int(os.environ.get("WATCHDOG_USEC", "0")) / 1e6
+    over = Event()
+
+    def report() -> None:
+        while not over.wait(period / 3):
+            since = busy_since()
+            if since is None or time.monotonic() - since < period:
+                notify("WATCHDOG=1")
+
+    if not period:
+        yield
+        return
+    thread = Thread(target=report, name="watchdog")
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import pytest
 from deploy.demo.processes import HOST, wait_until
 from protos import artifact
 from tests.deploy.fleet_broker import PASSWORD, WAIT, Broker, connect, install
+from tests.deploy.supervisor import Supervisor
 from tests.deploy.unit import INSTALLED, SANDBOX, UNITS, Unit
 from tests.models import cloud_artifact, edge_artifact, samples
 from tests.services import require
@@ -91,22 +91,6 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
         yield broker
 
 
-class Supervisor:
-    """The socket to which a unit's program reports."""
-
-    def __init__(self, folder: Path) -> None:
-        self.address = folder / "notify"
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(str(self.address))
-        self._socket.settimeout(WAIT)
-
-    def next(self) -> str:
-        return self._socket.recv(4096).decode()
-
-    def close(self) -> None:
-        self._socket.close()
-
-
 @pytest.fixture
 def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
     supervisor = Supervisor(tmp_path)
@@ -168,3 +152,23 @@ def test_the_units_programs_work_under_what_the_units_forbid(
             assert node.wait(WAIT) == 0, unit.log.read_text()
     assert reasons == ["cloud"] * len(rows)
     assert [supervisor.next(), supervisor.next()] == ["READY=1", "STOPPING=1"]
+
+
+QUIET_TOML = """
+node = { site = "lab", name = "a" }
+model = { path = "edge", threads = 1 }
+source = { kind = "stdin" }
+metrics = { port = 0 }
+"""
+
+
+def test_a_node_without_work_keeps_its_watchdog_calm(tmp_path: Path, supervisor: Supervisor) -> None:
+    edge_artifact(tmp_path / "edge")
+    (tmp_path / "node.toml").write_text(QUIET_TOML)
+    environment = {**os.environ, "NOTIFY_SOCKET": str(supervisor.address), "WATCHDOG_USEC": "100000"}
+    command = Unit(EDGE, tmp_path).command()
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as node:
+        assert [supervisor.next() for _ in range(3)] == ["READY=1", "WATCHDOG=1", "WATCHDOG=1"]
+        node.terminate()
+        assert wait_until(lambda: supervisor.next() == "STOPPING=1", WAIT)
+    assert node.returncode == 0
