@@ -111,10 +111,26 @@ def test_a_model_of_one_batch_size_says_so(tmp_path: Path) -> None:
             return self.layer(x.reshape(2, 4))
 
     prepared = prepare_qat(Fixed(), samples(Dense, 2)[0])
-    with pytest.raises(QatError, match="cannot be exported to ONNX: .*") as caught:
-        convert(prepared, tmp_path / "model.onnx", samples(Dense, 2)[0])
+    message = r"the model on test inputs \(9, 4\): RuntimeError: shape '\[2, 4\]' is invalid"
+    with pytest.raises(QatError, match=message) as caught:
+        convert(prepared, tmp_path / "model.onnx", samples(Dense, 9)[0])
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_onnx_has_no_operator_for_says_so(tmp_path: Path) -> None:
+    class Digamma(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.digamma(self.layer(x))
+
+    prepared = prepare_qat(Digamma(), samples(Dense, 20)[0])
+    with pytest.raises(QatError, match=r"cannot be exported to ONNX: .*digamma") as caught:
+        convert(prepared, tmp_path / "model.onnx", samples(Dense, 20)[0])
+    assert "\n" not in str(caught.value)
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:

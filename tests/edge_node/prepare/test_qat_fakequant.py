@@ -22,16 +22,17 @@ def calibrated(fake: FakeQuant, *values: float) -> FakeQuant:
     fake.calibrating = True
     fake(torch.tensor(values))
     fake.calibrating = False
-    return fake.eval()
+    fake.eval()
+    return fake
 
 
 def onnxruntime_says(folder: Path, x: np.ndarray, scale: np.ndarray, zero_point: np.ndarray) -> np.ndarray:
     """``x`` (n, values) quantised and dequantised by onnxruntime; a vector of scales is one a row of x."""
     constants = [numpy_helper.from_array(scale, "scale"), numpy_helper.from_array(zero_point, "zero_point")]
-    axis = {"axis": 0} if scale.ndim else {}
+    axis = 0 if scale.ndim else None
     nodes = [
-        helper.make_node("QuantizeLinear", ["x", "scale", "zero_point"], ["levels"], **axis),
-        helper.make_node("DequantizeLinear", ["levels", "scale", "zero_point"], ["logits"], **axis),
+        helper.make_node("QuantizeLinear", ["x", "scale", "zero_point"], ["levels"], axis=axis),
+        helper.make_node("DequantizeLinear", ["levels", "scale", "zero_point"], ["logits"], axis=axis),
     ]
     given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", x.shape[1]])
     return onnx_logits(save(folder / "pair.onnx", nodes, constants, given, x.shape[1]), x)

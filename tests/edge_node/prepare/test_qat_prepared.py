@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -41,7 +42,9 @@ def test_batch_norm_is_folded_as_torch_folds_it() -> None:
 
 
 @pytest.mark.parametrize("weights", ["per_channel", "per_tensor"])
-def test_frozen_training_and_evaluation_compute_the_same(weights: str) -> None:
+def test_frozen_training_and_evaluation_compute_the_same(
+    weights: Literal["per_channel", "per_tensor"],
+) -> None:
     prepared = prepare_qat(trained(Residual), samples(Residual, 50)[0], Quantization(weights=weights))
     for parameter in prepared.parameters():
         parameter.requires_grad_(requires_grad=False)
@@ -80,7 +83,7 @@ def test_the_model_given_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize("ranges", ["observed", "learned"])
-def test_every_parameter_has_a_gradient(ranges: str) -> None:
+def test_every_parameter_has_a_gradient(ranges: Literal["observed", "learned"]) -> None:
     prepared = prepare_qat(trained(Residual), samples(Residual, 50)[0], Quantization(ranges=ranges))
     prepared.train()(next(batches(Residual))[0]).square().sum().backward()
     moving = {name: value for name, value in prepared.named_parameters() if value.requires_grad}

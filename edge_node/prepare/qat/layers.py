@@ -1,0 +1,60 @@
+"""Layers with weights: batch norm folded in, weights fake-quantised."""
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from edge_node.prepare.qat.fakequant import WeightQuant
+
+LAYERS = (nn.Conv1d, nn.Conv2d, nn.Linear)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+
+
+class FoldedLayer(nn.Module):
+    """A convolution or linear layer that computes with the weights the device will have.
+
+    In training, batch norm sees the batch, but weights are quantised as folded with the running
+    statistics: the grid that training meets is the one of the device. Frozen, or in evaluation,
+    batch norm is folded wholly.
+    """
+
+    def __init__(self, layer: nn.Module, quant: WeightQuant) -> None:
+        super().__init__()
+        if layer.bias is None:
+            layer.bias = nn.Parameter(torch.zeros(len(layer.weight)))
+        self.layer = layer
+        self.norm: nn.Module | None = None
+        self.quant = quant
+        self.quantizing = True
+        self.frozen = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.norm is None or self.frozen or not self.training:
+            weight, bias = self.folded()
+            return self._apply(x, self.quantized(weight), bias)
+        factor = _factor(self.norm)
+        scale = torch.where(factor.abs() < 1e-6, torch.ones_like(factor), factor)  # gamma may start at 0
+        columns = scale.reshape(-1, *[1] * (self.layer.weight.dim() - 1))
+        weight = self.quantized(self.layer.weight * columns) / columns
+        return self.norm(self._apply(x, weight, self.layer.bias))
+
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Float weight and bias that do what the layer and its batch norm do in evaluation."""
+        weight, bias = self.layer.weight, self.layer.bias
+        if self.norm is None:
+            return weight, bias
+        factor = _factor(self.norm)
+        columns = factor.reshape(-1, *[1] * (weight.dim() - 1))
+        return weight * columns, (bias - self.norm.running_mean) * factor + self.norm.bias
+
+    def quantized(self, weight: Tensor) -> Tensor:
+        """Fake-quantised, unless calibration wants float values."""
+        return self.quant(weight) if self.quantizing else weight
+
+    def _apply(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return functional_call(self.layer, {"weight": weight, "bias": bias}, (x,))
+
+
+def _factor(norm: nn.Module) -> Tensor:
+    """By what a batch norm multiplies each channel in evaluation."""
+    return norm.weight * torch.rsqrt(norm.running_var + norm.eps)
