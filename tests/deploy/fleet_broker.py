@@ -36,9 +36,12 @@ class Broker:
     @contextmanager
     def running(self) -> Iterator[Child]:
         with Child("broker", self.command, self.folder / "broker.log") as child:
-            assert wait_until(lambda: child.poll() is not None or listens(HOST, self.tls_port), WAIT)
+            assert wait_until(lambda: child.poll() is not None or self._answers(), WAIT)
             assert child.poll() is None, child.last_line()
             yield child
+
+    def _answers(self) -> bool:
+        return all(listens(HOST, port) for port in (self.tls_port, self.plain_port))
 
 
 def install(folder: Path, users: Sequence[str]) -> Broker:
