@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_node.prepare.errors import PrepareError
 from protos import artifact as contract
 from protos.artifact import (
     Artifact,
@@ -29,7 +30,7 @@ TOLERANCE = {"fp32": 1e-4, "fp16": 1e-2, "int8": 5e-2}
 """Share of the largest logit by which another CPU's kernels may differ."""
 
 
-class PackError(Exception):
+class PackError(PrepareError):
     """A model or its facts that cannot become an artifact: says which and why."""
 
 
