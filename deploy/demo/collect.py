@@ -58,6 +58,8 @@ class Collector:
     def __exit__(self, *_: object) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+        # paho closes its sockets when it is freed: not in a cycle with us, which is freed in any order
+        self._client.on_message = self._client.on_subscribe = None
 
     def results(self, node: NodeId) -> list[Result]:
         """What the node has published so far, each result once, in order of arrival."""
