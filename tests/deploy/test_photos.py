@@ -14,18 +14,18 @@ from protos import image
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder of 60 files that are called photos."""
+    """A folder of 120 files that are called photos."""
     photos = tmp_path / "photos"
     photos.mkdir()
-    for number in range(60):
-        (photos / f"{number:02}.jpg").write_bytes(b"no photo")
+    for number in range(120):
+        (photos / f"{number:03}.jpg").write_bytes(b"no photo")
     (photos / "labels.csv").write_text("")
     return photos
 
 
 def test_no_photo_tunes_and_is_shown(folder: Path) -> None:
     tuning, shown = split(folder)
-    assert (len(tuning), len(shown)) == (12, 48)
+    assert (len(tuning), len(shown)) == (40, 80)
     assert not set(tuning) & set(shown)
 
 

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,12 @@ from deploy.demo.photos import efficientnet
 from deploy.demo.photos.efficientnet import LITE0, LITE2, Lite
 from edge_node.prepare.pack import Facts, pack
 from protos import artifact, image
-from protos.artifact import CloudModel, Gate
+from protos.artifact import CloudModel, Gate, Precision
 
 OFFLOADED = 0.2
 """Share of the tuning photos that the edge may hand on: the threshold follows from it."""
+MAX_DROP = 0.05
+"""Accuracy that int8 may lose, as a share: what so few photos can show."""
 _TEMPERATURES = np.geomspace(0.25, 4.0, 81)
 
 Logits = NDArray[np.float32]
@@ -61,37 +63,28 @@ def _build(pair: Pair, scratch: Path, tuning: Sequence[Path], truth: Mapping[str
     cloud_model, float_model, edge_model = (scratch / f"{name}.onnx" for name in ("cloud", "float", "edge"))
     efficientnet.export(LITE2, cloud_model)
     efficientnet.export(LITE0, float_model)
-    _quantize(float_model, edge_model, edge_pixels)
-    cloud_logits, edge_logits = _logits(cloud_model, cloud_pixels), _logits(edge_model, edge_pixels)
+    cloud_logits = _logits(cloud_model, cloud_pixels)
     right = np.array([truth[photo.name] for photo in tuning]) if truth else cloud_logits.argmax(1)
-    temperature, threshold = tune(edge_logits, right)
+    precision, measured = _quantize(float_model, edge_model, edge_pixels, right)
+    temperature, threshold = tune(_logits(edge_model, edge_pixels), right)
+    tuned = {"photos": len(tuning), "right is": "the label" if truth else "the cloud's answer"}
     cloud = pack(
         pair.cloud,
         cloud_model,
         Facts(name=LITE2.name, precision="fp32", labels=labels, preprocessing=LITE2.preprocessing),
         cloud_pixels,
-        {"tuning_photos": len(tuning), "top_1": _share(cloud_logits, right)},
+        {"tuning": tuned, "accuracy": _share(cloud_logits, right)},
     )
-    pack(
-        pair.edge,
-        edge_model,
-        Facts(
-            name=f"{LITE0.name}-int8",
-            precision="int8",
-            labels=labels,
-            preprocessing=LITE0.preprocessing,
-            gate=Gate(temperature=temperature, threshold=threshold),
-            cloud=CloudModel(name=LITE2.name, sha256=cloud.sha256),
-        ),
-        edge_pixels,
-        {
-            "tuning_photos": len(tuning),
-            "right_by": "labels" if truth else "the cloud's answer",
-            "top_1": _share(edge_logits, right),
-            "top_1_float": _share(_logits(float_model, edge_pixels), right),
-            "offloaded": OFFLOADED,
-        },
+    facts = Facts(
+        name=f"{LITE0.name}-{precision}",
+        precision=precision,
+        labels=labels,
+        preprocessing=LITE0.preprocessing,
+        gate=Gate(temperature=temperature, threshold=threshold),
+        cloud=CloudModel(name=LITE2.name, sha256=cloud.sha256),
     )
+    report = {**measured, "tuning": {**tuned, "offloaded": OFFLOADED}}
+    pack(pair.edge, edge_model, facts, edge_pixels, report)
 
 
 def _pixels(photos: Sequence[Path], lite: Lite) -> NDArray[np.uint8]:
@@ -102,30 +95,20 @@ def _pixels(photos: Sequence[Path], lite: Lite) -> NDArray[np.uint8]:
         raise DemoError(f"a photo in --images cannot be read: {error}") from error
 
 
-def _quantize(source: Path, target: Path, pixels: NDArray[np.uint8]) -> None:
-    """Static int8: activations unsigned and weights signed by channel, the pair that x86 runs fast."""
-    from onnxruntime import quantization as q
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+def _quantize(
+    source: Path, target: Path, pixels: NDArray[np.uint8], right: Classes
+) -> tuple[Precision, Mapping[str, Any]]:
+    """Write the best static int8 variant, or fp32 if none keeps the budget; its precision and report."""
+    from edge_node.prepare.data import Samples
+    from edge_node.prepare.errors import PrepareError
+    from edge_node.prepare.quantize import quantize
 
-    class Reader(q.CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self._rows = iter(pixels)
-
-        def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
-            row = next(self._rows, None)
-            return None if row is None else {"pixels": row[np.newaxis]}
-
-    prepared = target.with_suffix(".prepared.onnx")
-    quant_pre_process(source, prepared, skip_symbolic_shape=True)
-    q.quantize_static(
-        prepared,
-        target,
-        Reader(),
-        quant_format=q.QuantFormat.QDQ,
-        activation_type=q.QuantType.QUInt8,
-        weight_type=q.QuantType.QInt8,
-        per_channel=True,
-    )
+    try:
+        quantized = quantize(source, Samples(pixels, right), max_drop=MAX_DROP, method="static")
+    except PrepareError as error:
+        raise DemoError(f"EfficientNet-Lite0 cannot be quantised on these photos: {error}") from error
+    target.write_bytes(quantized.model.SerializeToString(deterministic=True))
+    return quantized.precision, quantized.report
 
 
 def _logits(model: Path, pixels: NDArray[np.uint8]) -> Logits:

@@ -9,9 +9,9 @@ from deploy.demo.errors import DemoError
 from deploy.demo.photos.efficientnet import CLASSES
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
-FEWEST = 50
-TUNING = 200
-"""At most so many photos choose int8 ranges, temperature and threshold."""
+FEWEST = 100
+TUNING = (40, 200)
+"""At least and at most so many photos choose int8 ranges, temperature and threshold."""
 
 
 class Split(NamedTuple):
@@ -22,7 +22,7 @@ class Split(NamedTuple):
 
 
 def split(folder: Path | None) -> Split:
-    """Every fifth photo by name for tuning, the others to be shown; DemoError when there are too few."""
+    """A fifth of the photos, evenly spread, for tuning, the others to be shown; DemoError for too few."""
     if folder is None:
         raise DemoError("the scenario photos needs a folder of JPEG files: give --images (make: IMAGES=dir)")
     if not folder.is_dir():
@@ -32,7 +32,9 @@ def split(folder: Path | None) -> Split:
         raise DemoError(
             f"--images {folder}: {len(found)} photos ({', '.join(sorted(SUFFIXES))}); {FEWEST} are the least"
         )
-    tuning = found[::5][:TUNING]
+    least, most = TUNING
+    count = min(max(least, len(found) // 5), most)
+    tuning = [found[len(found) * place // count] for place in range(count)]
     return Split(tuning, sorted(set(found) - set(tuning)))
 
 
