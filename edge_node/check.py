@@ -6,6 +6,7 @@ from edge_node import mqtt
 from edge_node.config import EdgeConfig
 from edge_node.handshake import expected_model, open_channel
 from edge_node.metrics import Meter
+from edge_node.model import EdgeModel
 from edge_node.node import make_gate
 from edge_node.preprocess import for_manifest
 from edge_node.sources import open_source
@@ -14,7 +15,7 @@ from protos import artifact
 
 def check(settings: EdgeConfig) -> Iterator[str]:
     """Lines that say what the node would do; the error that ``EdgeNode.open`` would raise if it could not."""
-    model = artifact.load(settings.model.path)
+    model = EdgeModel(artifact.load(settings.model.path), settings.model.threads or 1).artifact
     manifest = model.manifest
     gate = make_gate(settings.gate, model)
     for_manifest(manifest)

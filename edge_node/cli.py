@@ -108,7 +108,12 @@ def _parser() -> argparse.ArgumentParser:
     selftest.add_argument("artifact", type=Path, metavar="ARTIFACT_DIR")
     selftest.add_argument("--threads", type=int, default=0, help="default: chosen by measurement")
 
-    prepare = commands.add_parser("prepare", help="make artifacts (on a workstation)", add_help=False)
+    prepare = commands.add_parser(
+        "prepare",
+        help="make artifacts (on a workstation)",
+        add_help=False,
+        prefix_chars="\0",  # its flags are its own, --help too
+    )
     prepare.set_defaults(command=_prepare)
     prepare.add_argument("arguments", nargs=argparse.REMAINDER)
     return parser

@@ -203,9 +203,6 @@ class CloudFallback:
         except grpc.RpcError as error:
             self._lose(Outcome(REASONS.get(error.code(), Reason.CLOUD_ERROR), error=error.details()))
             return False
-        except ModelMismatch as error:
-            self._lose(Outcome(Reason.CLOUD_ERROR, error=str(error)))
-            raise
         log.info("cloud %s serves %s", self._settings.target, self._model)
         return True
 
@@ -231,5 +228,6 @@ class CloudFallback:
         self._lost.clear()
         try:
             return self._look(FIRST_LOOK)
-        except ModelMismatch:
+        except ModelMismatch as error:
+            self._lose(Outcome(Reason.CLOUD_ERROR, error=str(error)))
             return False

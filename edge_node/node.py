@@ -60,6 +60,7 @@ class EdgeNode:
         meter.describe(model.artifact)
         gate = make_gate(settings.gate, model.artifact)
         preprocess = for_manifest(model.artifact.manifest)
+        opening = open_source(settings, meter)  # what is wrong with it is said before anybody is called
         with ExitStack() as stack:
             port = stack.enter_context(serve(meter, settings.metrics))
             log.info("metrics on http://%s:%d/metrics", settings.metrics.host, port)
@@ -70,7 +71,7 @@ class EdgeNode:
                 birth = birth_message(model, settings.gate.policy, gate)
                 publisher = stack.enter_context(MqttPublisher(settings.mqtt, identity, birth, meter))
             stack.callback(fallback.drain)  # while the publisher is still there for the results
-            source = stack.enter_context(open_source(settings, meter))
+            source = stack.enter_context(opening)
             deadline = settings.cloud.deadline if settings.cloud else NO_DEADLINE
             sink = publisher or NoPublisher()
             yield cls(
