@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 
-from edge_node import mqtt
 from edge_node.config import EdgeConfig
+from edge_node.connection import Connection
 from edge_node.handshake import expected_model, open_channel
+from edge_node.identity import Identity
 from edge_node.metrics import Meter
+from edge_node.model import EdgeModel
 from edge_node.node import make_gate
 from edge_node.preprocess import for_manifest
 from edge_node.sources import open_source
@@ -14,11 +16,13 @@ from protos import artifact
 
 def check(settings: EdgeConfig) -> Iterator[str]:
     """Lines that say what the node would do; the error that ``EdgeNode.open`` would raise if it could not."""
-    model = artifact.load(settings.model.path)
+    model = EdgeModel(artifact.load(settings.model.path), settings.model.threads or 1).artifact
     manifest = model.manifest
     gate = make_gate(settings.gate, model)
     for_manifest(manifest)
-    open_source(settings, Meter())
+    meter, identity = Meter(), Identity(settings.node)
+    connection = Connection(settings.mqtt, identity, {}, meter) if settings.mqtt else None
+    open_source(settings.source, connection, meter)
     yield f"model    {manifest.name} {manifest.version}, {manifest.precision}, {len(manifest.labels)} classes"
     yield f"sha256   {model.sha256}"
     yield f"gate     {settings.gate.policy}: answers itself from confidence {gate.threshold:.4g} on"
@@ -28,7 +32,6 @@ def check(settings: EdgeConfig) -> Iterator[str]:
     else:
         yield "cloud    none: edge-only"
     if settings.mqtt:
-        mqtt.client(settings.mqtt, "check")
         yield f"results  to {settings.mqtt.root}/{settings.node.site}/{settings.node.name}/result"
     else:
         yield "results  to standard output"

@@ -12,6 +12,7 @@ from threading import Event
 
 from edge_node import config
 from edge_node.config import EdgeConfig
+from edge_node.connection import Connection
 from edge_node.errors import NodeError
 from edge_node.fallback import CloudFallback, Fallback, NoFallback
 from edge_node.gate.confidence import NEVER, ConfidenceGate
@@ -66,11 +67,15 @@ class EdgeNode:
             fallback: Fallback = NoFallback()
             if settings.cloud:
                 fallback = stack.enter_context(CloudFallback(settings.cloud, model.artifact, meter))
+            connection = None
             if settings.mqtt:
                 birth = birth_message(model, settings.gate.policy, gate)
-                publisher = stack.enter_context(MqttPublisher(settings.mqtt, identity, birth, meter))
+                connection = Connection(settings.mqtt, identity, birth, meter)
+            source = open_source(settings.source, connection, meter)
+            if settings.mqtt and connection:
+                publisher = MqttPublisher(connection, settings.mqtt.max_queued, meter)
+                stack.enter_context(connection)
             stack.callback(fallback.drain)  # while the publisher is still there for the results
-            source = stack.enter_context(open_source(settings, meter))
             deadline = settings.cloud.deadline if settings.cloud else NO_DEADLINE
             sink = publisher or NoPublisher()
             yield cls(
