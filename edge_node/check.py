@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
-from edge_node import mqtt
 from edge_node.config import EdgeConfig
+from edge_node.connection import Connection
 from edge_node.handshake import expected_model, open_channel
+from edge_node.identity import Identity
 from edge_node.metrics import Meter
 from edge_node.model import EdgeModel
 from edge_node.node import make_gate
@@ -19,7 +20,9 @@ def check(settings: EdgeConfig) -> Iterator[str]:
     manifest = model.manifest
     gate = make_gate(settings.gate, model)
     for_manifest(manifest)
-    open_source(settings, Meter())
+    meter, identity = Meter(), Identity(settings.node)
+    connection = Connection(settings.mqtt, identity, {}, meter) if settings.mqtt else None
+    open_source(settings.source, connection, meter)
     yield f"model    {manifest.name} {manifest.version}, {manifest.precision}, {len(manifest.labels)} classes"
     yield f"sha256   {model.sha256}"
     yield f"gate     {settings.gate.policy}: answers itself from confidence {gate.threshold:.4g} on"
@@ -29,7 +32,6 @@ def check(settings: EdgeConfig) -> Iterator[str]:
     else:
         yield "cloud    none: edge-only"
     if settings.mqtt:
-        mqtt.client(settings.mqtt, "check")
         yield f"results  to {settings.mqtt.root}/{settings.node.site}/{settings.node.name}/result"
     else:
         yield "results  to standard output"

@@ -12,6 +12,7 @@ from threading import Event
 
 from edge_node import config
 from edge_node.config import EdgeConfig
+from edge_node.connection import Connection
 from edge_node.errors import NodeError
 from edge_node.fallback import CloudFallback, Fallback, NoFallback
 from edge_node.gate.confidence import NEVER, ConfidenceGate
@@ -60,18 +61,21 @@ class EdgeNode:
         meter.describe(model.artifact)
         gate = make_gate(settings.gate, model.artifact)
         preprocess = for_manifest(model.artifact.manifest)
-        opening = open_source(settings, meter)  # what is wrong with it is said before anybody is called
+        connection = None
+        if settings.mqtt:
+            birth = birth_message(model, settings.gate.policy, gate)
+            connection = Connection(settings.mqtt, identity, birth, meter)
+            publisher = MqttPublisher(connection, settings.mqtt.max_queued, meter)
+        source = open_source(settings.source, connection, meter)
         with ExitStack() as stack:
             port = stack.enter_context(serve(meter, settings.metrics))
             log.info("metrics on http://%s:%d/metrics", settings.metrics.host, port)
             fallback: Fallback = NoFallback()
             if settings.cloud:
                 fallback = stack.enter_context(CloudFallback(settings.cloud, model.artifact, meter))
-            if settings.mqtt:
-                birth = birth_message(model, settings.gate.policy, gate)
-                publisher = stack.enter_context(MqttPublisher(settings.mqtt, identity, birth, meter))
-            stack.callback(fallback.drain)  # while the publisher is still there for the results
-            source = stack.enter_context(opening)
+            if connection:
+                stack.enter_context(connection)
+            stack.callback(fallback.drain)  # while the connection still stands for the results
             deadline = settings.cloud.deadline if settings.cloud else NO_DEADLINE
             sink = publisher or NoPublisher()
             yield cls(

@@ -1,9 +1,5 @@
 """What a workstation command tells its user when it cannot go on: one line, nothing half-written."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-
 from edge_node.errors import NodeError
 
 
@@ -19,10 +15,10 @@ class DataError(PrepareError):
     """Samples or labels that cannot be used."""
 
 
-@contextmanager
-def writing(target: Path) -> Iterator[None]:
-    """Say in one line that ``target`` could not be written: a full disk, a missing right."""
-    try:
-        yield
-    except OSError as error:
-        raise PrepareError(f"{target} cannot be written: {(error.strerror or str(error)).lower()}") from error
+class Interrupted(PrepareError):
+    """The user pressed Ctrl-C."""
+
+    exit_code = 130
+
+    def __init__(self) -> None:
+        super().__init__("interrupted; nothing was written")

@@ -11,6 +11,8 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_node.prepare.errors import GraphError
+from edge_node.prepare.pack import PackError, signature_of
+from protos.artifact import Signature
 
 OPSET = 13
 """The first with scales by channel. An older model is converted to ``CONVERTED``."""
@@ -147,6 +149,21 @@ def _line(error: BaseException) -> str:
     """The first line of a library's message, which may be long."""
     text = next(iter(str(error).strip().splitlines()), type(error).__name__)
     return text.split(" : ", 3)[-1][:200]
+
+
+def signature(model: onnx.ModelProto, name: str = "the model") -> Signature:
+    """What goes in and comes out; ``GraphError`` if that is not one tensor and one row of logits a sample."""
+    try:
+        found = signature_of(to_session(model))
+    except PackError:
+        raise
+    except Exception as error:  # onnxruntime raises a class of its own for each status
+        raise GraphError(f"{name} cannot be run by onnxruntime: {_line(error)}") from error
+    if len(found.output.shape) != 2 or found.output.shape[1] < 2:
+        raise GraphError(
+            f"{name}: output {found.output.name!r} is {found.output.shape}, not (batch, classes) logits"
+        )
+    return found
 
 
 def to_session(model: onnx.ModelProto, threads: int = 1) -> Any:

@@ -1,17 +1,19 @@
 """Read a QDQ graph, and take quantisation out of parts of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto, numpy_helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from edge_node.prepare.weights import attribute
 
 _SUFFIX = "_quantized"
 """What onnxruntime adds to the name of a constant."""
-_WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU"})
+_CONTRIB = "com.microsoft"
+_FUSED = {"Conv": "FusedConv", "Gemm": "FusedGemm"}
+_WEIGHTED = frozenset({*_FUSED.values(), "Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU"})
 
 
 def float_logits(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -32,6 +34,23 @@ def float_logits(model: onnx.ModelProto) -> onnx.ModelProto:
 def float_activations(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model with the Q/DQ pairs of weights only."""
     return _without(model, lambda _: True)
+
+
+def hold_float(model: onnx.ModelProto, layers: Collection[str]) -> onnx.ModelProto:
+    """The model with these layers under names that onnxruntime leaves alone.
+
+    It would turn a float Conv or Gemm between quantised ones to int8 when it loads the model, with one
+    scale for all weights (its WeightBiasQuantization): the layers put back to float would not be.
+    """
+    for node in model.graph.node:
+        if node.name in layers and node.op_type in _FUSED:
+            node.op_type, node.domain = _FUSED[node.op_type], _CONTRIB
+            if node.op_type == "FusedGemm":  # must fuse something: this changes nothing
+                node.attribute.append(helper.make_attribute("activation", "LeakyRelu"))
+                node.attribute.append(helper.make_attribute("activation_alpha", 1.0))
+    if all(known.domain != _CONTRIB for known in model.opset_import):
+        model.opset_import.append(helper.make_opsetid(_CONTRIB, 1))
+    return model
 
 
 def rounded_weights(model: onnx.ModelProto) -> dict[str, NDArray[np.float64]]:

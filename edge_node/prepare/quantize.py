@@ -11,10 +11,10 @@ import onnx
 from edge_node.prepare import graph, targets
 from edge_node.prepare.choice import REFERENCE, Candidate, Choice, choose, named
 from edge_node.prepare.data import Dataset, Samples, checked, collect, split
-from edge_node.prepare.errors import GraphError, PrepareError, writing
+from edge_node.prepare.errors import PrepareError
 from edge_node.prepare.layers import Layer, layers_of
 from edge_node.prepare.measure import interleaved, ratios
-from edge_node.prepare.pack import Facts, pack, signature_of
+from edge_node.prepare.pack import Facts, pack
 from edge_node.prepare.progress import log
 from edge_node.prepare.report import report_of, speed_of
 from edge_node.prepare.search import Search, Variant, best
@@ -42,7 +42,7 @@ class Quantized:
 
     def pack(self, directory: Path, facts: Facts) -> Artifact:
         """An artifact of the chosen variant; its precision replaces that of ``facts``."""
-        with tempfile.TemporaryDirectory() as scratch, writing(directory):
+        with tempfile.TemporaryDirectory() as scratch:
             model = Path(scratch) / "model.onnx"
             model.write_bytes(self.model.SerializeToString(deterministic=True))
             known = replace(facts, precision=self.precision)
@@ -69,7 +69,8 @@ def quantize(  # noqa: PLR0913 - the call of NNCF, with the options of the comma
     aim = targets.resolve(target)
     name = str(model) if isinstance(model, Path) else "the model"
     folded = graph.fold(graph.load(model) if isinstance(model, Path) else graph.check(model), name)
-    calibration, measuring = split(_samples(folded, dataset), max_drop)
+    samples = collect(dataset) if isinstance(dataset, Dataset) else dataset
+    calibration, measuring = split(checked(samples, graph.signature(folded, name)), max_drop)
     with tempfile.TemporaryDirectory() as folder:
         search = Search(Path(folder), folded, aim, calibration, measuring)
         tried = _try(search, method, get_args(Calibration) if ranges == "auto" else (ranges,), max_drop)
@@ -91,15 +92,6 @@ def quantize(  # noqa: PLR0913 - the call of NNCF, with the options of the comma
         speed=speed_of(times) if times else None,
         samples=measuring,
     )
-
-
-def _samples(model: onnx.ModelProto, dataset: Dataset | Samples) -> Samples:
-    signature = signature_of(graph.to_session(model))
-    if len(signature.output.shape) != 2:
-        raise GraphError(
-            f"output {signature.output.name!r} is {signature.output.shape}, not (batch, classes) of logits"
-        )
-    return checked(collect(dataset) if isinstance(dataset, Dataset) else dataset, signature)
 
 
 def _try(search: Search, method: Ways, ranges: Sequence[Calibration], max_drop: float) -> list[Variant]:

@@ -1,4 +1,4 @@
-"""What a quantisation tells: the report that goes into the artifact, this machine's times, and a table."""
+"""What a quantisation found: the report that goes into the artifact, and this machine's times."""
 
 import platform
 import statistics
@@ -69,35 +69,3 @@ def speed_of(times: Mapping[str, list[float]]) -> dict[str, Any]:
             for name, taken in times.items()
         },
     }
-
-
-def table(report: Mapping[str, Any], speed: Mapping[str, Any] | None) -> str:
-    """For a person: a line a variant, the choice, the worst layers."""
-    rows = [("", "top-1" if report["labelled"] else "", "drop (95 %)", "agree", "size", "time")]
-    for one in report["variants"]:
-        timed = speed["variants"].get(one["name"]) if speed else None
-        rows.append(
-            (
-                one["name"],
-                _percent(one["accuracy"]["value"]) if one["accuracy"] else "",
-                _interval(one["drop"]),
-                _percent(one["agreement"]["value"]),
-                f"{one['size']:.2f} x",
-                f"{timed['median_ms']:.2f} ms, {timed['share_of_fp32']:.2f} x" if timed else "",
-            )
-        )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
-    if report["float_layers"]:
-        lines.append(f"back in float: {', '.join(report['float_layers'])}")
-    return "\n".join([*lines, *report["worst_layers"], f"chosen: {report['reason']}"])
-
-
-def _percent(share: float) -> str:
-    return f"{share:.2%}"
-
-
-def _interval(share: Mapping[str, float]) -> str:
-    return f"{share['value']:+.2%} ({share['low']:+.2%} .. {share['high']:+.2%})"

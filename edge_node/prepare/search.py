@@ -18,6 +18,7 @@ from edge_node.prepare.targets import Target
 from edge_node.prepare.variants import Calibration, Method, Static
 from protos.artifact import Precision
 
+_ABOUT = 1.1
 _SENSING = 32
 """Samples that show how sensitive a layer is."""
 
@@ -38,7 +39,7 @@ class StaticRecipe:
         words = [f"static {self.ranges}"]
         words += ["equalised"] if self.equalized else []
         words += ["bias-corrected"] if self.corrected else []
-        words += [f"{len(self.floats)} layers float"] if self.floats else []
+        words += [f"{len(self.floats)} layer{'s' * (len(self.floats) > 1)} float"] if self.floats else []
         return ", ".join(words)
 
     def make(self) -> onnx.ModelProto:
@@ -145,6 +146,7 @@ class Search:
 
 
 def best(tried: Sequence[Variant], max_drop: float) -> Variant:
-    """Of those that keep the budget, else of all, the one whose answers are closest to the reference."""
-    kept = [one for one in tried if one.measures.drop.value <= max_drop]
-    return min(kept or tried, key=lambda one: one.measures.distance)
+    """Of those that keep the budget, else of all, the simplest that is about as close to fp32 as any."""
+    kept = [one for one in tried if one.measures.drop.value <= max_drop] or tried
+    closest = min(one.measures.distance for one in kept)
+    return next(one for one in kept if one.measures.distance <= closest * _ABOUT)

@@ -13,7 +13,7 @@ import onnx
 
 from edge_node.prepare import bias
 from edge_node.prepare.channels import Channels
-from edge_node.prepare.qdq import float_activations, float_logits, lean
+from edge_node.prepare.qdq import float_activations, float_logits, hold_float, lean
 from edge_node.prepare.targets import Target
 from protos.artifact import Precision
 from protos.codec import Tensor
@@ -149,7 +149,7 @@ class Static:
                     "QDQKeepRemovableActivations": keep_activations,
                 },
             )
-            return lean(onnx.load(path))
+            return hold_float(lean(onnx.load(path)), floats)
 
 
 @contextmanager

@@ -5,11 +5,11 @@ What cannot be read still becomes a sample, one that carries its error: no count
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from threading import Event
 from typing import Protocol
 
 from edge_node import config
+from edge_node.connection import Connection
 from edge_node.errors import NodeError
 from edge_node.metrics import Meter
 from edge_node.sample import Sample
@@ -24,29 +24,29 @@ class Source(Protocol):
     def samples(self, stop: Event) -> Iterator[Sample]: ...
 
 
-def open_source(settings: config.EdgeConfig, meter: Meter) -> AbstractContextManager[Source | None]:
+def open_source(settings: config.Source | None, connection: Connection | None, meter: Meter) -> Source | None:
     """The source that the settings name, if any; ``SourceError`` if it is not there."""
-    match settings.source:
-        case config.ArraySource() as array:
+    match settings:
+        case config.ArraySource():
             from edge_node.sources.array import ArraySource
 
-            return nullcontext(ArraySource(array))
-        case config.DirectorySource() as directory:
+            return ArraySource(settings)
+        case config.DirectorySource():
             from edge_node.sources.directory import DirectorySource
 
-            return nullcontext(DirectorySource(directory))
+            return DirectorySource(settings)
         case config.StdinSource():
             from edge_node.sources.stdin import StdinSource
 
-            return nullcontext(StdinSource())
-        case config.MqttSource() as topic:
+            return StdinSource()
+        case config.MqttSource():
             from edge_node.sources.mqtt import MqttSource
 
-            if settings.mqtt is None:
+            if connection is None:
                 raise NodeError('[source] kind = "mqtt" needs a section [mqtt] that says which broker')
-            return MqttSource(topic, settings.node, settings.mqtt, meter)
+            return MqttSource(settings, connection, meter)
         case None:
-            return nullcontext(None)
+            return None
 
 
 def paced(make: Iterable[Callable[[], Sample]], rate: float, stop: Event) -> Iterator[Sample]:

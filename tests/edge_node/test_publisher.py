@@ -12,6 +12,7 @@ import trustme
 from deploy.demo.broker import Broker, installed, open_broker
 from deploy.demo.processes import HOST, Child, wait_until
 from edge_node.config import Mqtt, Node, Tls
+from edge_node.connection import Connection
 from edge_node.errors import NodeError
 from edge_node.identity import Identity
 from edge_node.metrics import Meter
@@ -28,7 +29,10 @@ BIRTH = {"model": {"name": "edge"}}
 def publisher(settings: Mqtt, meter: Meter | None = None, name: str = "a") -> Iterator[MqttPublisher]:
     """A publisher of node ``lab/a`` at work."""
     identity = Identity(Node(site="lab", name=name))
-    with MqttPublisher(settings, identity, BIRTH, meter or Meter()) as opened:
+    meter = meter or Meter()
+    connection = Connection(settings, identity, BIRTH, meter)
+    opened = MqttPublisher(connection, settings.max_queued, meter)
+    with connection:
         yield opened
 
 
@@ -84,11 +88,13 @@ def test_sessions_are_numbered_upwards(broker: Broker, root: str) -> None:
 
 
 def test_results_published_before_the_connection_wait_for_it(broker: Broker, root: str) -> None:
-    opened = MqttPublisher(at(broker, root), Identity(Node(site="lab", name="a")), BIRTH, Meter())
+    meter = Meter()
+    connection = Connection(at(broker, root), Identity(Node(site="lab", name="a")), BIRTH, meter)
+    opened = MqttPublisher(connection, 10, meter)
     sent = numbered(3)
     for result in sent:
         opened.publish(result)
-    with subscribed(broker, f"{root}/lab/a/result") as results, opened:
+    with subscribed(broker, f"{root}/lab/a/result") as results, connection:
         assert results.results(3) == sent
 
 
@@ -162,7 +168,7 @@ def test_a_refused_result_is_counted_and_said(
             lambda: metric(meter, "tidegate_dropped_results_total", reason="refused") == 3, PATIENCE
         )
     said = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
-    assert said == [f"broker {HOST}:{broker.port} refuses a result: Not authorized"]
+    assert said == [f"broker {HOST}:{broker.port} refuses a message: Not authorized"]
 
 
 def test_results_travel_encrypted_to_a_broker_of_the_right_authority(tmp_path: Path, root: str) -> None:

@@ -1,9 +1,10 @@
-"""A broker that is absent, lost or gone for good: results wait, in a bounded queue, and each loss is counted."""
+"""A broker that is absent, lost or gone for good: results wait, bounded, and each loss is counted."""
 
 import logging
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ import pytest
 from deploy.demo.broker import Broker, open_broker
 from deploy.demo.processes import HOST, wait_until
 from edge_node.config import Mqtt, Node
+from edge_node.connection import Connection
 from edge_node.identity import Identity
 from edge_node.metrics import Meter
 from edge_node.publisher import MqttPublisher
 from protos.artifact import Artifact
+from protos.result import Result
 from tests.ledger import exposition, value
 from tests.mqtt import PATIENCE, kill, restart, subscribed
 from tests.nodes import started, write_config
@@ -36,10 +39,16 @@ def meter() -> Meter:
     return Meter()
 
 
-def publisher(broker: Broker, meter: Meter, **settings: Any) -> MqttPublisher:
-    """Of node ``lab/a``, not yet at work."""
+@contextmanager
+def publisher(broker: Broker, meter: Meter, *early: Result, **settings: Any) -> Iterator[MqttPublisher]:
+    """Of node ``lab/a``, at work, some results published before."""
     mqtt = Mqtt(host=HOST, port=broker.port, **settings)
-    return MqttPublisher(mqtt, Identity(Node(site="lab", name="a")), {}, meter)
+    connection = Connection(mqtt, Identity(Node(site="lab", name="a")), {}, meter)
+    opened = MqttPublisher(connection, mqtt.max_queued, meter)
+    for result in early:
+        opened.publish(result)
+    with connection:
+        yield opened
 
 
 def metric(meter: Meter, name: str, **labels: str) -> float:
@@ -80,11 +89,12 @@ def test_an_absent_broker_is_said_once(
 
 
 def test_what_waits_is_bounded_and_the_oldest_goes_first(broker: Broker, root: str, meter: Meter) -> None:
-    opened, sent = publisher(broker, meter, root=root, max_queued=3), numbered(5)
-    for result in sent:
-        opened.publish(result)
-    assert metric(meter, "tidegate_dropped_results_total", reason="full") == 2
-    with subscribed(broker, f"{root}/lab/a/result") as results, opened:
+    sent = numbered(5)
+    with (
+        subscribed(broker, f"{root}/lab/a/result") as results,
+        publisher(broker, meter, *sent, root=root, max_queued=3),
+    ):
+        assert metric(meter, "tidegate_dropped_results_total", reason="full") == 2
         assert results.results(3) == sent[2:]
 
 
@@ -137,10 +147,7 @@ def test_stopping_with_the_broker_gone_counts_what_is_lost(
 
 def test_stopping_waits_for_a_broker_that_is_on_its_way_back(mortal: Broker, meter: Meter) -> None:
     kill(mortal)
-    opened = publisher(mortal, meter, flush=PATIENCE)
-    for result in numbered(7):
-        opened.publish(result)
-    with opened:
+    with publisher(mortal, meter, *numbered(7), flush=PATIENCE):
         restart(mortal)
     assert metric(meter, "tidegate_dropped_results_total") == 0
 
