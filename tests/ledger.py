@@ -9,7 +9,7 @@ def exposition(registry: CollectorRegistry) -> str:
     return generate_latest(registry).decode()
 
 
-def value(metrics: str, name: str, **labels: str) -> float:
+def value(metrics: str, name: str, /, **labels: str) -> float:
     """Sum over the series of ``name`` that have these labels; there must be one."""
     found = [sample for sample in _samples(metrics, name) if labels.items() <= sample[0].items()]
     assert found, f"no series {name} {labels}"

@@ -22,6 +22,19 @@ def linear(path: Path, scale: float = 1.0, classes: int = 3, dtype: int = Tensor
     return save(path, nodes, [weights], x, classes)
 
 
+def logarithm(path: Path) -> Path:
+    """``x`` (batch, 3) -> ``logits`` = log x: NaN where x is negative."""
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3])
+    return save(path, [helper.make_node("Log", ["x"], ["logits"])], [], x, 3)
+
+
+def particular(path: Path) -> Path:
+    """``linear``, but it says that any number of numbers will do, which is not so."""
+    weights = numpy_helper.from_array(np.eye(3, dtype=np.float32), "weights")
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", "any"])
+    return save(path, [helper.make_node("MatMul", ["x", "weights"], ["logits"])], [weights], x, 3)
+
+
 def save(
     path: Path, nodes: Sequence[NodeProto], weights: Sequence[TensorProto], x: ValueInfoProto, classes: int
 ) -> Path:
@@ -42,9 +55,10 @@ def samples(count: int = 20) -> np.ndarray:
     return rows
 
 
-def edge_artifact(directory: Path, cloud: Artifact | None = None, threshold: float = 0.8) -> Artifact:
-    """``linear`` as an edge artifact, meant for ``cloud`` if given."""
-    model = linear(directory.parent / "edge.onnx")
+def edge_artifact(
+    directory: Path, cloud: Artifact | None = None, threshold: float = 0.8, model: Path | None = None
+) -> Artifact:
+    """``linear``, or another model of three numbers, as an edge artifact, meant for ``cloud`` if given."""
     facts = Facts(
         name="edge",
         precision="fp32",
@@ -52,7 +66,7 @@ def edge_artifact(directory: Path, cloud: Artifact | None = None, threshold: flo
         gate=Gate(threshold=threshold),
         cloud=CloudModel(name=cloud.manifest.name, sha256=cloud.sha256) if cloud else None,
     )
-    return pack(directory, model, facts, samples())
+    return pack(directory, model or linear(directory.parent / "edge.onnx"), facts, samples() + 1)
 
 
 def cloud_artifact(directory: Path, scale: float = 10.0) -> Artifact:

@@ -36,7 +36,7 @@ class Inbox:
 
     def results(self, count: int) -> list[Result]:
         """The next messages, as results."""
-        return [contract.decode(self.get().payload) for _ in range(count)]
+        return [contract.decode(bytes(self.get().payload)) for _ in range(count)]
 
 
 def client() -> Client:
@@ -69,10 +69,10 @@ def connected(client: Client, broker: Broker) -> Iterator[Client]:
         client.loop_stop()
 
 
-def publish(broker: Broker, topic: str, payload: bytes) -> None:
+def publish(broker: Broker, topic: str, payload: bytes, *, retain: bool = False) -> None:
     """One message, acknowledged."""
     with connected(client(), broker) as publisher:
-        publisher.publish(topic, payload, qos=1).wait_for_publish(PATIENCE)
+        publisher.publish(topic, payload, qos=1, retain=retain).wait_for_publish(PATIENCE)
 
 
 def kill(broker: Broker) -> None:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,10 +73,12 @@ class Ended:
     stderr: str
 
 
-def finished(*arguments: str | Path, stdin: bytes = b"", **environ: str) -> Ended:
+def finished(
+    *arguments: str | Path, stdin: bytes = b"", command: Sequence[str] = COMMAND, **environ: str
+) -> Ended:
     """A command that ends by itself, without a traceback."""
     ended = subprocess.run(
-        [*COMMAND, *map(str, arguments)],
+        [*command, *map(str, arguments)],
         input=stdin,
         capture_output=True,
         check=False,

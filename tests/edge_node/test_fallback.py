@@ -25,6 +25,7 @@ from tests.ledger import exposition, value
 MAPPED = {
     grpc.StatusCode.DEADLINE_EXCEEDED: Reason.CLOUD_TIMEOUT,
     grpc.StatusCode.UNAVAILABLE: Reason.CLOUD_UNREACHABLE,
+    grpc.StatusCode.CANCELLED: Reason.CLOUD_UNREACHABLE,
     grpc.StatusCode.RESOURCE_EXHAUSTED: Reason.CLOUD_SATURATED,
 }
 REFUSALS = [status for status in grpc.StatusCode if status is not grpc.StatusCode.OK]
