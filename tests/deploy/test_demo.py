@@ -114,7 +114,7 @@ def test_it_stays_up_and_says_where_until_it_is_stopped(tmp_path: Path) -> None:
 def test_a_node_that_dies_is_told_with_its_last_words(tmp_path: Path) -> None:
     with demo(tmp_path, "--once", "--link", "lan", "--limit", "100") as process:
         log = tmp_path / f"hybrid.{device(tmp_path)}.log"
-        assert wait_until(lambda: log.exists() and "running" in log.read_text(), WAIT), said(tmp_path)
+        assert wait_until(lambda: log.exists() and "running" in log.read_text(), WAIT), log.read_text()
         os.kill(processes(tmp_path, log.stem)[0], signal.SIGKILL)
         assert process.wait(WAIT) == 1
     assert f"demo: hybrid/{log.stem.partition('.')[2]} ended with status -9: INFO" in said(tmp_path)
