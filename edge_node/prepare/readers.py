@@ -176,8 +176,9 @@ def _indices(
 
 def _arrays(path: Path) -> Samples:
     try:
-        stored = np.load(path)
-        found = {"samples": stored} if path.suffix == ".npy" else {name: stored[name] for name in stored}
+        with path.open("rb") as file:
+            stored = np.load(file)
+            found = {"samples": stored} if path.suffix == ".npy" else {name: stored[name] for name in stored}
     except Exception as error:  # numpy, zipfile and zlib each have errors of their own
         raise DataError(f"{path} is no readable {path.suffix} file: {error}") from error
     if "samples" not in found:
