@@ -33,6 +33,8 @@ _FLUSH_PAUSE = 0.1
 _SESSION_EXPIRY = 3600
 """Seconds for which the broker remembers the messages in flight of a client that is gone."""
 
+_CALLBACKS = ("on_connect", "on_disconnect", "on_publish", "on_subscribe", "on_message")
+
 Handler = Callable[[str, bytes], None]
 """Takes topic and payload of a message, on the connection's thread."""
 
@@ -74,11 +76,8 @@ class Connection:
         self._death = _status("offline", identity, {})
         self._client = mqtt.client(settings, f"{identity.node.site}-{identity.node.name}")
         self._client.will_set(self._status, self._death, qos=1, retain=True)
-        self._client.on_connect = self._on_connect
-        self._client.on_disconnect = self._on_disconnect
-        self._client.on_publish = self._on_publish
-        self._client.on_subscribe = self._on_subscribe
-        self._client.on_message = self._on_message
+        for callback in _CALLBACKS:
+            setattr(self._client, callback, getattr(self, f"_{callback}"))
         self._loop: mqtt.Loop | None = None
         self._outgoing: Outgoing | None = None
         self._subscription: tuple[str, Handler] | None = None
@@ -101,6 +100,8 @@ class Connection:
         self._closing.set()
         self.wake()
         self._thread.join()
+        for callback in _CALLBACKS:  # a cycle would leave the client's sockets to the garbage collector
+            setattr(self._client, callback, None)
         if self._outgoing:
             self._outgoing.abandon()
 
