@@ -48,13 +48,15 @@ def _fail(error: Exception, code: int) -> None:
 def _run(options: argparse.Namespace) -> None:
     from edge_node import config
     from edge_node.errors import NodeError
-    from edge_node.node import EdgeNode
-    from edge_node.publisher import StdoutPublisher
-    from edge_node.supervise import notify, stop_on_signals, watchdog
 
     settings = config.load(options.config)
     if settings.source is None:
         raise NodeError(f"{options.config}: there is nothing to run on: add a section [source]")
+
+    from edge_node.node import EdgeNode  # a mistake in the settings need not wait for its libraries
+    from edge_node.publisher import StdoutPublisher
+    from edge_node.supervise import notify, stop_on_signals, watchdog
+
     with stop_on_signals() as stop, EdgeNode.open(settings, StdoutPublisher(stop)) as node:
         log.info("node %s/%s is running", settings.node.site, settings.node.name)
         notify("READY=1")
