@@ -14,26 +14,21 @@ def add(commands: Any) -> None:
     command.add_argument("recipe", type=Path, metavar="recipe.toml")
 
 
-def _qat(options: argparse.Namespace) -> None:
+def _qat(options: argparse.Namespace) -> str:
     from edge_node.prepare.qat.recipe import Recipe
     from protos import settings
 
     recipe = settings.load(options.recipe, Recipe, {})
     try:
         from edge_node.prepare.qat.run import run
-    except ImportError as error:
-        raise PrepareError(
-            f"{error}: install what training needs with pip install 'tidegate[qat]'"
-        ) from error
-    try:
-        made = run(recipe)
-    except KeyboardInterrupt:
-        raise PrepareError(f"interrupted: {recipe.artifact.out} is as it was") from None
+    except ModuleNotFoundError as error:
+        raise PrepareError(f"{error.name} is not installed: pip install 'tidegate[qat]'") from error
+    made = run(recipe)
     top1, converted = made.top1, made.converted
-    print(
-        f"{made.artifact.directory}: {recipe.artifact.name} {recipe.artifact.version}\n"
+    return (
         f"top-1 of {converted.samples} test samples: fp32 {top1.fp32:.2%}, "
         f"int8 before training {top1.int8_before_training:.2%}, after {top1.int8:.2%}\n"
         f"onnxruntime agrees with the trained model on {converted.agreement:.2%}, "
-        f"{converted.int8_layers} of {converted.layers} layers run in int8"
+        f"{converted.int8_layers} of {converted.layers} layers run in int8\n"
+        f"{made.artifact.directory}: int8"
     )

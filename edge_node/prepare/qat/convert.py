@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from edge_node.prepare.errors import writing
 from edge_node.prepare.qat.errors import QatError, blaming, first_line
 from edge_node.prepare.qat.export import export
 from edge_node.prepare.qat.prepared import Array, Prepared
@@ -44,7 +43,7 @@ def convert(prepared: Prepared, path: Path, inputs: Array, agreement: float = AG
     ``QatError`` if top-1 of onnxruntime and of the fake-quantised model agree on a smaller share
     than ``agreement``, or if no layer runs in int8.
     """
-    with writing(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as scratch:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as scratch:
         exported = Path(scratch) / path.name
         with blaming(f"the model on test inputs {inputs.shape}"):
             expected = torch_logits(prepared, inputs)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import onnxscript  # noqa: F401 - torch's exporter needs it: better missed before the training than after
 import torch
 from torch import Tensor, fx, nn
 from torch.func import functional_call
@@ -21,8 +22,6 @@ from edge_node.prepare.qat.prepared import Prepared
 
 OPSET = 18
 INPUT, OUTPUT = "input", "logits"
-_BIAS_LIMIT = 2.0**30
-"""Largest level of a bias: int32 has room for the sum of products beside it."""
 
 
 def export(prepared: Prepared, path: Path) -> int:
@@ -58,7 +57,7 @@ class QuantizeDequantize(nn.Module):
 
 
 class IntegerLayer(nn.Module):
-    """A layer with int8 weights and int32 bias, for inputs of one scale."""
+    """A layer with int8 weights and int32 bias."""
 
     weight: Tensor
     weight_scale: Tensor
@@ -67,12 +66,10 @@ class IntegerLayer(nn.Module):
     zero_weight: Tensor
     zero_bias: Tensor
 
-    def __init__(self, layer: FoldedLayer, input_scale: Tensor) -> None:
+    def __init__(self, layer: FoldedLayer) -> None:
         super().__init__()
         weight, bias = (parameter.detach() for parameter in layer.folded())
-        scale = layer.quant.scale(weight)
-        scale = scale.maximum(_least_scale(bias, input_scale, len(scale)))
-        bias_scale = (input_scale * scale).expand(len(bias)).contiguous()
+        scale, bias_scale = layer.scales(weight, bias)
         self.layer = layer.layer
         self.axis = {"axis": 0} if layer.quant.per_channel else {}
         self.register_buffer("weight", layer.quant.levels(weight, scale))
@@ -91,11 +88,6 @@ class IntegerLayer(nn.Module):
 def _dequantize(levels: Tensor, scale: Tensor, zero_point: Tensor, attributes: dict[str, int]) -> Tensor:
     inputs = (levels, scale, zero_point)
     return ops.symbolic("DequantizeLinear", inputs, attributes, dtype=torch.float32, shape=levels.shape)
-
-
-def _least_scale(bias: Tensor, input_scale: Tensor, scales: int) -> Tensor:
-    """Weight scales below which the bias would not fit into int32 (a channel that training switched off)."""
-    return (bias.abs() / (input_scale * _BIAS_LIMIT)).reshape(scales, -1).amax(1)
 
 
 def _drop_what_only_trains(graph: fx.GraphModule) -> None:
@@ -117,15 +109,10 @@ def _keep_range_where_values_pass(graph: fx.GraphModule) -> None:
 
 def _to_integers(graph: fx.GraphModule) -> int:
     """Replace every fake quantisation by a real one; how many layers are called."""
-    scales = {}
-    for node in graph.graph.nodes:
-        if target_of(node) is FakeQuant:
-            scales[node] = graph.get_submodule(str(node.target)).qparams()[0]
     layers = [node for node in graph.graph.nodes if target_of(node) is FoldedLayer]
     for index, node in enumerate(layers):
-        layer = graph.get_submodule(str(node.target))
         name = f"integer_{index}"
-        graph.add_submodule(name, IntegerLayer(layer, scales[node.all_input_nodes[0]]))
+        graph.add_submodule(name, IntegerLayer(graph.get_submodule(str(node.target))))
         node.target = name
     for name, module in list(graph.named_children()):
         if isinstance(module, FakeQuant):
@@ -178,15 +165,14 @@ def _cause(error: BaseException) -> str:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without the exporter's warnings about its own insides."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(before)
 
 
 def _strip(path: Path) -> None:

@@ -84,7 +84,7 @@ def source_of(node: fx.Node) -> fx.Node:
 
 def _quantize(node: fx.Node, wanted: dict[fx.Node, bool]) -> bool:
     kind = kind_of(node)
-    if node.op in ("output", "get_attr") or kind is Kind.PASSING or _melts(node):
+    if node.op == "output" or kind is Kind.PASSING or _melts(node):
         return False
     if any(wanted[user] for user in node.users):
         return True

@@ -1,6 +1,7 @@
 """A model that trains as the device will compute."""
 
 import copy
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,7 +13,7 @@ from torch import Tensor, fx, nn
 from edge_node.prepare.qat.errors import QatError, blaming, first_line
 from edge_node.prepare.qat.fakequant import FakeQuant, WeightQuant
 from edge_node.prepare.qat.layers import LAYERS, NORMS, FoldedLayer
-from edge_node.prepare.qat.placement import CEILINGS, Kind, kind_of, target_of, to_quantize
+from edge_node.prepare.qat.placement import CEILINGS, Kind, kind_of, source_of, target_of, to_quantize
 from edge_node.prepare.qat.recipe import Quantization, Training
 
 Array = NDArray[np.generic]
@@ -119,29 +120,28 @@ def _trace(model: nn.Module) -> fx.GraphModule:
 
 
 def _fold_layers(graph: fx.GraphModule, quantization: Quantization) -> int:
-    """Replace each layer, with the batch norm behind it, and count them."""
-    per_channel = quantization.weights == "per_channel"
-    layers = {}
-    for node in list(graph.graph.nodes):
-        if node.op != "call_module" or target_of(node) not in LAYERS:
-            continue
+    """Replace each call of a layer, with the batch norm behind it, and count them."""
+    nodes = [node for node in graph.graph.nodes if target_of(node) in LAYERS]
+    calls = Counter(str(node.target) for node in graph.graph.nodes if node.op == "call_module")
+    for index, node in enumerate(nodes):
         name = str(node.target)
-        quant = WeightQuant(per_channel=per_channel, reduce_range=quantization.reduce_range)
-        layers[name] = FoldedLayer(graph.get_submodule(name), quant)
-    calls = [str(node.target) for node in graph.graph.nodes if node.op == "call_module"]
-    for node in list(graph.graph.nodes):
-        if node.op == "call_module" and str(node.target) in layers and calls.count(str(node.target)) == 1:
-            _fold_norm(graph, layers[str(node.target)], node, calls)
-    for name, layer in layers.items():
-        graph.set_submodule(name, layer)
+        quant = WeightQuant(
+            per_channel=quantization.weights == "per_channel", reduce_range=quantization.reduce_range
+        )
+        layer = FoldedLayer(graph.get_submodule(name), quant)
+        if calls[name] == 1:
+            _fold_norm(graph, layer, node, calls)
+        node.target = f"layer_{index}"
+        graph.add_submodule(node.target, layer)
+    graph.delete_all_unused_submodules()
     graph.recompile()
-    return len(layers)
+    return len(nodes)
 
 
-def _fold_norm(graph: fx.GraphModule, layer: FoldedLayer, node: fx.Node, calls: list[str]) -> None:
+def _fold_norm(graph: fx.GraphModule, layer: FoldedLayer, node: fx.Node, calls: Counter[str]) -> None:
     """Give ``layer`` the batch norm that alone uses its output, if there is one."""
     users = list(node.users)
-    if len(users) != 1 or target_of(users[0]) not in NORMS or calls.count(str(users[0].target)) != 1:
+    if len(users) != 1 or target_of(users[0]) not in NORMS or calls[str(users[0].target)] != 1:
         return
     norm = graph.get_submodule(str(users[0].target))
     if norm.weight is None or norm.running_var is None:
@@ -149,7 +149,6 @@ def _fold_norm(graph: fx.GraphModule, layer: FoldedLayer, node: fx.Node, calls: 
     layer.norm = norm
     users[0].replace_all_uses_with(node)
     graph.graph.erase_node(users[0])
-    graph.delete_submodule(str(users[0].target))
 
 
 def _insert_fake_quants(graph: fx.GraphModule, quantization: Quantization) -> None:
@@ -167,5 +166,10 @@ def _insert_fake_quants(graph: fx.GraphModule, quantization: Quantization) -> No
         with graph.graph.inserting_after(node):
             quantized = graph.graph.call_module(name, (node,))
         node.replace_all_uses_with(quantized, delete_user_cb=lambda user, made=quantized: user is not made)
+    for node in graph.graph.nodes:
+        if target_of(node) is FoldedLayer:
+            quantized = source_of(node.all_input_nodes[0])
+            layer = graph.get_submodule(str(node.target))
+            layer.input_quant = (graph.get_submodule(str(quantized.target)),)
     graph.graph.lint()
     graph.recompile()

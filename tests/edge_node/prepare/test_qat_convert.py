@@ -10,7 +10,6 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'tidegate[qat]'")
 from torch import Tensor, nn  # noqa: E402 - after the skip
 
-from edge_node.prepare.errors import PrepareError  # noqa: E402
 from edge_node.prepare.qat.api import (  # noqa: E402
     Prepared,
     QatError,
@@ -131,8 +130,3 @@ def test_what_onnx_has_no_operator_for_says_so(tmp_path: Path) -> None:
     with pytest.raises(QatError, match=r"cannot be exported to ONNX: .*digamma") as caught:
         convert(prepared, tmp_path / "model.onnx", samples(Dense, 20)[0])
     assert "\n" not in str(caught.value)
-
-
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(PrepareError, match="cannot be written: no such file"):
-        convert(ready(Dense), tmp_path / "missing" / "model.onnx", samples(Dense, 100)[0])
