@@ -10,8 +10,8 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
-from edge_node.prepare.errors import GraphError
-from edge_node.prepare.pack import PackError, signature_of
+from edge_node.prepare.errors import GraphError, PrepareError
+from edge_node.prepare.pack import signature_of
 from protos.artifact import Signature
 
 OPSET = 13
@@ -19,6 +19,7 @@ OPSET = 13
 CONVERTED = 17
 _IR = 8
 """Of the same age as opset 17."""
+_HALF = frozenset({TensorProto.FLOAT16, TensorProto.BFLOAT16})
 _QUANTIZED = frozenset(
     {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "ConvInteger"}
 )
@@ -43,10 +44,8 @@ def check(model: onnx.ModelProto, name: str = "the model") -> onnx.ModelProto:
     found = {node.op_type for node in model.graph.node}
     if done := sorted(found & _QUANTIZED):
         raise GraphError(f"{name} is quantised already (it has {done[0]}): give the fp32 model")
-    if any(
-        tensor.data_type in (TensorProto.FLOAT16, TensorProto.BFLOAT16) for tensor in model.graph.initializer
-    ):
-        raise GraphError(f"{name} has 16-bit weights: give the fp32 model")
+    if _HALF & {*(it.data_type for it in model.graph.initializer), *map(_elements, model.graph.input)}:
+        raise GraphError(f"{name} is in 16-bit floats: give the fp32 model")
     _own_constants(model)
     _check_shape(model, name)
     return _recent(model, name)
@@ -62,6 +61,10 @@ def _check_shape(model: onnx.ModelProto, name: str) -> None:
                 "fix it with python -m onnxruntime.tools.make_dynamic_shape_fixed "
                 f"--input_name {given.name} --input_shape {fixed}"
             )
+
+
+def _elements(given: onnx.ValueInfoProto) -> int:
+    return int(given.type.tensor_type.elem_type)
 
 
 def _own_constants(model: onnx.ModelProto) -> None:
@@ -94,6 +97,7 @@ def fold(model: onnx.ModelProto, name: str = "the model") -> onnx.ModelProto:
     import onnxruntime as ort
     from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
+    runnable(model, name)
     with tempfile.TemporaryDirectory() as scratch:
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
@@ -101,8 +105,8 @@ def fold(model: onnx.ModelProto, name: str = "the model") -> onnx.ModelProto:
         options.log_severity_level = 4
         try:
             ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises a class of its own for each status
-            raise GraphError(f"{name} cannot be run by onnxruntime: {_line(error)}") from error
+        except Exception as error:  # what runs can fail only where it is written
+            raise PrepareError(f"{scratch} cannot be written; is the disk full? ({_line(error)})") from error
         folded = onnx.shape_inference.infer_shapes(onnx.load(options.optimized_model_filepath))
     _name_nodes(folded)
     add_pre_process_metadata(folded)
@@ -148,22 +152,25 @@ def take_pixels(model: onnx.ModelProto, mean: Sequence[float], std: Sequence[flo
 def _line(error: BaseException) -> str:
     """The first line of a library's message, which may be long."""
     text = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return text.split(" : ", 3)[-1][:200]
+    return text.split(" : ", 3)[-1].rsplit("failed: ", 1)[-1][:200]
 
 
 def signature(model: onnx.ModelProto, name: str = "the model") -> Signature:
     """What goes in and comes out; ``GraphError`` if that is not one tensor and one row of logits a sample."""
-    try:
-        found = signature_of(to_session(model))
-    except PackError:
-        raise
-    except Exception as error:  # onnxruntime raises a class of its own for each status
-        raise GraphError(f"{name} cannot be run by onnxruntime: {_line(error)}") from error
+    found = signature_of(runnable(model, name))
     if len(found.output.shape) != 2 or found.output.shape[1] < 2:
         raise GraphError(
             f"{name}: output {found.output.name!r} is {found.output.shape}, not (batch, classes) logits"
         )
     return found
+
+
+def runnable(model: onnx.ModelProto, name: str) -> Any:
+    """A session of it; ``GraphError`` says what onnxruntime does not know."""
+    try:
+        return to_session(model)
+    except Exception as error:  # onnxruntime raises a class of its own for each status
+        raise GraphError(f"{name} cannot be run by onnxruntime: {_line(error)}") from error
 
 
 def to_session(model: onnx.ModelProto, threads: int = 1) -> Any:
@@ -173,6 +180,6 @@ def to_session(model: onnx.ModelProto, threads: int = 1) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_node.prepare.data import Samples
@@ -96,7 +96,7 @@ def depthwise() -> Net:
 
 
 def unequal(net: Net) -> Net:
-    """The same function with channels whose ranges differ a thousandfold: what per-tensor scales cannot hold."""
+    """The same function with channels whose ranges differ a thousandfold: no one scale fits."""
     rng = np.random.default_rng(4)
     for first in range(len(net.convolutions) - 1):
         (weights, bias, group), (after, after_bias, after_group) = net.convolutions[first : first + 2]
@@ -108,7 +108,7 @@ def unequal(net: Net) -> Net:
 
 
 def spoiled(net: Net, number: int) -> Net:
-    """The same function, but convolution ``number`` has huge weights on a channel that is always zero."""
+    """The same function, but convolution ``number`` has huge weights on a channel that is zero."""
     bias = net.convolutions[number - 1][1]
     bias[0] = -50
     weights = net.convolutions[number][0]
@@ -119,7 +119,7 @@ def spoiled(net: Net, number: int) -> Net:
     return net
 
 
-def constant(name: str, value: Array) -> TensorProto:
+def constant(name: str, value: ArrayLike) -> TensorProto:
     """float32."""
     return numpy_helper.from_array(np.asarray(value, np.float32), name)
 

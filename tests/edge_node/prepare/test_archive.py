@@ -25,18 +25,18 @@ def test_the_same_artifact_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def test_what_is_no_sound_archive_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "not.zip").write_bytes(b"PK, almost")
-    with pytest.raises(PrepareError, match="not.zip is no zip file"):
+    with pytest.raises(PrepareError, match=r"not.zip is no zip file"):
         extract(tmp_path / "not.zip", tmp_path / "out")
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as file:
         file.writestr("readme.txt", "hello")
-    with pytest.raises(PrepareError, match="other.zip: has no manifest.json"):
+    with pytest.raises(PrepareError, match=r"other.zip: has no manifest.json"):
         extract(tmp_path / "other.zip", tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["not.zip", "other.zip"]
 
 
 def test_a_folder_that_exists_is_left_alone(tmp_path: Path) -> None:
     archive(edge_artifact(tmp_path / "edge").directory, tmp_path / "edge.zip")
-    with pytest.raises(PrepareError, match="exists already"):
+    with pytest.raises(PrepareError, match=r"exists already"):
         extract(tmp_path / "edge.zip", tmp_path / "edge")
 
 

@@ -50,9 +50,8 @@ def test_what_does_not_fit_is_one_line(samples: Samples, problem: str) -> None:
 
 
 def test_too_few_samples_say_how_many_it_takes() -> None:
-    with pytest.raises(DataError, match="3 samples are too few: a drop of 0.01 shows from 100 on") as refused:
+    with pytest.raises(DataError, match=r"^3 samples are too few: .* 100 on, .* give at least 125"):
         split(rows(3), 0.01)
-    assert "give at least 125" in str(refused.value)
 
 
 @given(st.integers(16, 3000), st.floats(0.001, 0.5))
@@ -78,7 +77,7 @@ def test_items_of_a_dataset_agree_in_shape_and_in_having_labels() -> None:
     assert collect(Dataset(range(3), lambda item: np.full(4, item))).inputs.shape == (3, 4)
     with pytest.raises(DataError, match=r"sample 2 has shape \(3,\), sample 0 has \(1,\)"):
         collect(Dataset([1, 1, 3], np.zeros))
-    with pytest.raises(DataError, match="sample 1 has no label, others have one"):
+    with pytest.raises(DataError, match=r"sample 1 has no label, others have one"):
         collect(Dataset([(1, 0), 1]))
-    with pytest.raises(DataError, match="there are no samples"):
+    with pytest.raises(DataError, match=r"there are no samples"):
         collect(Dataset([]))

@@ -106,13 +106,13 @@ def test_images_that_cannot_be_used_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no image"):
         read(tmp_path, PIXELS)
     (tmp_path / "list.csv").write_text("file,class\nabsent.png,0\n")
-    with pytest.raises(DataError, match="absent.png: No such file"):
+    with pytest.raises(DataError, match=r"absent\.png: No such file"):
         read(tmp_path / "list.csv", PIXELS)
     (tmp_path / "list.csv").write_text("file,class\nphoto.png,\n")
-    with pytest.raises(DataError, match="list.csv line 2 has no class"):
+    with pytest.raises(DataError, match=r"list\.csv line 2 has no class"):
         read(tmp_path / "list.csv", PIXELS)
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8broken")
-    with pytest.raises(DataError, match="broken.jpg: "):
+    with pytest.raises(DataError, match=r"broken\.jpg: "):
         read(tmp_path, PIXELS)
 
 
