@@ -1,10 +1,19 @@
 """The README says what is true now."""
 
+import os
 import re
+import signal
+import socket
 import subprocess
+import sysconfig
 from pathlib import Path
 
+import msgspec
+import numpy as np
+
+from protos.result import Result
 from tests import reference
+from tests.models import LABELS, linear, samples
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,3 +38,45 @@ def test_make_targets_named_exist() -> None:
     ]
     assert named
     assert not unknown
+
+
+def test_your_own_model_runs_in_those_lines(tmp_path: Path) -> None:
+    port = _free_port()
+    block = next(
+        it for it in re.findall(r"```sh\n(.*?)```", reference.README.read_text(), re.DOTALL) if "pack" in it
+    )
+    lines = re.sub(r"^pip install.*\n", "", block, flags=re.MULTILINE)
+    lines = lines.replace("run large.onnx", f"run large.onnx --port {port}").replace("8001", str(port))
+    linear(tmp_path / "small.onnx")
+    linear(tmp_path / "large.onnx", 10)
+    (tmp_path / "labels.txt").write_text("\n".join(LABELS))
+    np.save(tmp_path / "samples.npy", samples())
+    shell = subprocess.Popen(
+        ["bash", "-euo", "pipefail", "-c", f"{lines}\nkill %1\nwait"],
+        cwd=tmp_path,
+        env=_commands(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        out, err = shell.communicate(timeout=60)
+    finally:
+        if shell.poll() is None:
+            os.killpg(shell.pid, signal.SIGKILL)
+    assert shell.returncode == 0, err
+    results = [msgspec.json.decode(line, type=Result) for line in out.splitlines() if line.startswith("{")]
+    assert [result.label for result in results] == [LABELS[row.argmax()] for row in samples()]
+
+
+def _commands() -> dict[str, str]:
+    """An environment with this Python's commands, and no port of metrics that another has."""
+    path = f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "TIDEGATE_METRICS__PORT": "0"}
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    return port
