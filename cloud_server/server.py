@@ -5,9 +5,9 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 import grpc
 
@@ -19,6 +19,9 @@ from cloud_server.inference.repository import Repository
 from cloud_server.inference.servicer import InferenceServicer
 from cloud_server.metrics import Meter
 from protos.inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
+
+_TICK = 1.0
+"""Seconds between looks at signals."""
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +41,7 @@ def run(config: CloudConfig, ready: Callable[[Running], None]) -> None:
     with serve(config) as running:
         stop = _signals()
         ready(running)
-        log.info("%s: draining", stop.get().name)
+        log.info("%s: draining", _first(stop).name)
 
 
 def check(config: CloudConfig) -> Repository:
@@ -79,6 +82,13 @@ def _options(repository: Repository) -> list[tuple[str, int]]:
         ("grpc.max_receive_message_length", repository.request_bytes),
         ("grpc.so_reuseport", 0),  # else a second server would quietly share the port
     ]
+
+
+def _first(received: SimpleQueue[signal.Signals]) -> signal.Signals:
+    """What arrives first. A signal just before a wait does not end it, hence more than one wait."""
+    while True:
+        with suppress(Empty):
+            return received.get(timeout=_TICK)
 
 
 def _signals() -> SimpleQueue[signal.Signals]:
