@@ -75,10 +75,15 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _selftest(options: argparse.Namespace) -> None:
+    from edge_node.choice import remember
     from edge_node.selftest import selftest
     from protos import artifact
 
-    print(selftest(artifact.load(options.artifact), options.threads))
+    tested = artifact.load(options.artifact)
+    report = selftest(tested, options.threads)
+    print(report)
+    if tested.variants and (kept := remember(tested, report.chosen.artifact)):
+        print(f"edge-node run will use it: remembered in {kept}")
 
 
 def _prepare(options: argparse.Namespace) -> None:
@@ -105,7 +110,9 @@ def _parser() -> argparse.ArgumentParser:
     for needs_config in (run, check):
         needs_config.add_argument("--config", type=Path, required=True, metavar="node.toml")
 
-    selftest = commands.add_parser("selftest", help="replay the artifact's golden vectors on this device")
+    selftest = commands.add_parser(
+        "selftest", help="replay golden vectors on this device, choose the form of the model"
+    )
     selftest.set_defaults(command=_selftest)
     selftest.add_argument("artifact", type=Path, metavar="ARTIFACT_DIR")
     selftest.add_argument("--threads", type=int, default=0, help="default: chosen by measurement")

@@ -11,6 +11,7 @@ from queue import SimpleQueue
 from threading import Event
 
 from edge_node import config
+from edge_node.choice import recall
 from edge_node.config import EdgeConfig
 from edge_node.connection import Connection
 from edge_node.errors import NodeError
@@ -56,7 +57,7 @@ class EdgeNode:
         """
         if not isinstance(settings, EdgeConfig):
             settings = config.load(Path(settings))
-        model = EdgeModel(artifact.load(settings.model.path), settings.model.threads)
+        model = EdgeModel(recall(artifact.load(settings.model.path)), settings.model.threads)
         meter, identity = Meter(), Identity(settings.node)
         meter.describe(model.artifact)
         gate = make_gate(settings.gate, model.artifact)

@@ -24,7 +24,7 @@ MANIFEST = "manifest.json"
 VECTORS = "vectors.npz"
 REPORT = "report.json"
 
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 Precision = Literal["fp32", "fp16", "int8"]
 
@@ -112,6 +112,8 @@ class Manifest(Part, frozen=True, kw_only=True):
     """Largest difference of a logit from its golden vector on any device."""
     files: dict[str, Digest]
     """SHA-256 of every other file of the artifact."""
+    variants: dict[Name, Digest] = {}
+    """The same model in other forms, each an artifact in a folder of this name: SHA-256 of its manifest."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,23 @@ class Artifact:
     def sha256(self) -> str:
         """Digest of the ONNX file: the identity of the model."""
         return self.manifest.files[MODEL]
+
+    @cached_property
+    def variants(self) -> "dict[str, Artifact]":
+        """The other forms of this model, verified; ``ArtifactError`` if one is not what was packed."""
+        return {name: self._variant(name, digest) for name, digest in self.manifest.variants.items()}
+
+    def _variant(self, name: str, expected: str) -> "Artifact":
+        if (self.directory / name).is_symlink():
+            raise ArtifactError(self.directory, f"variant {name!r} does not lie in the artifact itself")
+        _verify(self.directory / name, MANIFEST, expected)
+        variant = load(self.directory / name)
+        if (variant.manifest.signature, variant.manifest.labels) != (
+            self.manifest.signature,
+            self.manifest.labels,
+        ):
+            raise ArtifactError(self.directory, f"variant {name} has another signature or other labels")
+        return variant
 
     @cached_property
     def vectors(self) -> tuple[Tensor, NDArray[np.float32]]:
@@ -153,6 +172,7 @@ def load(directory: str | Path) -> Artifact:
     artifact = Artifact(directory, manifest)
     if problem := _contradiction(artifact):
         raise ArtifactError(directory, problem)
+    artifact.variants  # noqa: B018 - loads, and so verifies, them too
     return artifact
 
 

@@ -45,6 +45,8 @@ class Facts:
     preprocessing: TensorInput | ImageInput = field(default_factory=TensorInput)
     gate: Gate | None = None
     cloud: CloudModel | None = None
+    variants: Mapping[str, Path] = field(default_factory=dict)
+    """The same model in other forms: name -> folder of its artifact."""
 
 
 def pack(
@@ -68,6 +70,8 @@ def pack(
         np.savez_compressed(folder / contract.VECTORS, inputs=inputs, logits=logits)
         if report is not None:
             (folder / contract.REPORT).write_bytes(contract.encode_report(report))
+        for name, variant in facts.variants.items():
+            shutil.copytree(variant, folder / name)
         _write_manifest(folder, facts, signature, tolerance)
         contract.load(folder)
         _replace(folder, directory)
@@ -140,7 +144,10 @@ def _write_manifest(folder: Path, facts: Facts, signature: Signature, tolerance:
         gate=facts.gate,
         cloud=facts.cloud,
         tolerance=tolerance,
-        files={path.name: contract.digest(path) for path in sorted(folder.iterdir())},
+        files={path.name: contract.digest(path) for path in sorted(folder.iterdir()) if path.is_file()},
+        variants={
+            name: contract.digest(folder / name / contract.MANIFEST) for name in sorted(facts.variants)
+        },
     )
     (folder / contract.MANIFEST).write_bytes(contract.encode_manifest(manifest))
 

@@ -45,25 +45,24 @@ def flip(logits: Tensor) -> None:
 
 def test_a_device_that_reproduces_the_vectors_passes(artifact: Artifact) -> None:
     report = selftest(artifact)
-    assert report.vectors == len(artifact.vectors[0])
-    assert report.largest_difference <= report.tolerance
-    assert report.seconds > 0
-    assert str(report).startswith("16 golden vectors agree: same top-1, logits within 0 (tolerance ")
+    assert report.chosen.artifact is artifact
+    assert report.chosen.difference <= artifact.manifest.tolerance
+    assert report.chosen.seconds > 0
+    assert str(report).startswith("fp32: 16 golden vectors agree, logits within 0 (tolerance ")
 
 
 def test_logits_beyond_the_tolerance_fail(folder: Path) -> None:
     with pytest.raises(SelftestFailed) as caught:
         selftest(falsify(folder, nudge))
     assert str(caught.value) == (
-        f"artifact {folder}: of 16 golden vectors 0 change their top-1 and 1 differ by more than 0.0006 "
+        f"artifact {folder}: fp32: refused, of 16 golden vectors 0 change their top-1 and 1 differ by more than 0.0006 "
         "(up to 0.01) on this device"
     )
 
 
 def test_a_tolerance_makes_room_for_other_kernels(folder: Path) -> None:
-    assert selftest(falsify(folder, nudge, tolerance=0.02)).largest_difference == pytest.approx(
-        0.01, abs=1e-5
-    )
+    chosen = selftest(falsify(folder, nudge, tolerance=0.02)).chosen
+    assert chosen.difference == pytest.approx(0.01, abs=1e-5)
 
 
 def test_another_top_class_fails_whatever_the_tolerance(folder: Path) -> None:
@@ -79,13 +78,13 @@ def test_golden_logits_that_are_nan_fail(folder: Path) -> None:
 def test_the_command_prints_the_proof_and_the_latency(artifact: Artifact) -> None:
     ended = finished("selftest", artifact.directory, "--threads", "1")
     assert (ended.code, ended.stderr) == (0, "")
-    proof, latency = ended.stdout.splitlines()
-    assert proof.startswith("16 golden vectors agree: ")
-    assert latency.endswith(" ms here, with 1 thread(s)")
+    (proof,) = ended.stdout.splitlines()
+    assert proof.startswith("fp32: 16 golden vectors agree, ")
+    assert proof.endswith(" ms an inference, 1 thread(s)")
 
 
 def test_the_command_fails_with_its_own_exit_code(folder: Path) -> None:
     falsify(folder, nudge)
     ended = finished("selftest", folder)
     assert (ended.code, ended.stdout) == (4, "")
-    assert ended.stderr.startswith(f"edge-node: artifact {folder}: of 16 golden vectors")
+    assert ended.stderr.startswith(f"edge-node: artifact {folder}: fp32: refused, of 16 golden vectors")
