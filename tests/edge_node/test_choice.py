@@ -105,7 +105,7 @@ def test_a_choice_that_cannot_be_read_or_written_stops_nobody(tmp_path: Path, st
     assert remember(both, both) is None
 
 
-@pytest.mark.parametrize("name", ["..", "/tmp", "a/b", ""])
+@pytest.mark.parametrize("name", ["..", "/etc", "a/b", ""])
 def test_a_variant_stays_within_the_artifact(tmp_path: Path, name: str) -> None:
     both = forms(tmp_path)
     manifest = json.loads((both.directory / MANIFEST).read_text())
@@ -118,7 +118,7 @@ def test_a_variant_stays_within_the_artifact(tmp_path: Path, name: str) -> None:
 def test_a_changed_variant_is_refused(tmp_path: Path) -> None:
     both = forms(tmp_path)
     lie(both.directory / "fp32")
-    with pytest.raises(ArtifactError, match="manifest.json is not the one packed"):
+    with pytest.raises(ArtifactError, match=r"manifest\.json is not the one packed"):
         load(both.directory)
 
 
