@@ -1,5 +1,6 @@
 """What every test may use."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -12,6 +13,9 @@ from protos.artifact import Artifact
 from tests import services
 from tests.models import edge_artifact
 
+LONGEST = 300
+"""Seconds; the slowest test takes a tenth of that on a busy machine."""
+
 settings.register_profile("tidegate", deadline=None)  # a machine that is busy is no failure
 settings.load_profile("tidegate")
 
@@ -20,6 +24,20 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say plainly what was not tested here, and how to change that."""
     for program in sorted(services.missing):
         terminalreporter.write_line(f"not tested without {program}: {services.HOW_TO_GET[program]}")
+
+
+@pytest.fixture(autouse=True)
+def end_of_patience() -> Iterator[None]:
+    """A test that hangs fails, wherever it hangs."""
+
+    def end(*_: object) -> None:
+        raise TimeoutError(f"a test takes longer than {LONGEST} s")
+
+    previous = signal.signal(signal.SIGALRM, end)
+    signal.alarm(LONGEST)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, previous)
 
 
 @pytest.fixture(scope="session")

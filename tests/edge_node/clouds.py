@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Event, Lock
 from typing import Any
 
 import grpc
@@ -12,6 +13,7 @@ from protos import codec
 from protos import inference_pb2 as pb
 from protos.codec import Tensor
 from protos.identity import MODEL_SHA256
+from tests.nodes import PATIENCE
 
 HOST = "127.0.0.1"
 SERVICE = "inference.GRPCInferenceService"
@@ -37,6 +39,25 @@ def answer(logits: Tensor) -> bytes:
 def says(response: bytes) -> Infer:
     """The same bytes to everybody."""
     return lambda _request, _context: response
+
+
+class Held:
+    """Answers nobody before it is let go, and knows how many have waited at once."""
+
+    def __init__(self) -> None:
+        self.waiting = self.most = 0
+        self.asked, self.let_go = Event(), Event()
+        self._lock = Lock()
+
+    def __call__(self, request: pb.ModelInferRequest, context: Context) -> bytes:
+        with self._lock:
+            self.waiting += 1
+            self.most = max(self.most, self.waiting)
+        self.asked.set()
+        self.let_go.wait(PATIENCE)
+        with self._lock:
+            self.waiting -= 1
+        return surer(request, context)
 
 
 def refuses(status: grpc.StatusCode, details: str = "no") -> Infer:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from threading import Event, Lock, Thread
+from threading import Thread
 
 import grpc
 import numpy as np
@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 
 from edge_node.metrics import Meter
 from protos import codec
-from protos import inference_pb2 as pb
 from protos.artifact import Artifact
 from protos.codec import Tensor
 from protos.result import Reason
 from tests.edge_node.asking import fallback
-from tests.edge_node.clouds import Context, answer, cloud, numbers, refuses, says, surer
+from tests.edge_node.clouds import Held, answer, cloud, numbers, refuses, says
 from tests.fakes import Answers
 from tests.ledger import exposition, value
 
@@ -49,18 +48,13 @@ def test_every_status_becomes_a_reason(artifact: Artifact, status: grpc.StatusCo
 
 
 def test_a_cloud_that_never_answers_is_a_timeout_at_the_deadline(artifact: Artifact) -> None:
-    released = Event()
-
-    def hangs(request: pb.ModelInferRequest, context: Context) -> bytes:
-        released.wait()
-        return surer(request, context)
-
-    with cloud(hangs) as port:
+    held = Held()
+    with cloud(held) as port:
         with fallback(port, artifact) as asker:
             start = time.monotonic()
             outcome = asker.ask(seconds=0.2)
             assert time.monotonic() - start >= 0.2
-        released.set()
+        held.let_go.set()
     assert outcome.reason is Reason.CLOUD_TIMEOUT
     assert outcome.seconds is not None
     assert outcome.seconds >= 0.19
@@ -129,24 +123,6 @@ def test_a_damaged_response_is_an_answer_or_an_error(artifact: Artifact) -> None
             assert asker.ask().reason in {Reason.CLOUD, Reason.CLOUD_ERROR}
 
         damaged()
-
-
-class Held:
-    """A cloud that answers nobody before it is let go, and knows how many have waited at once."""
-
-    def __init__(self) -> None:
-        self.waiting = self.most = 0
-        self.let_go = Event()
-        self._lock = Lock()
-
-    def __call__(self, request: pb.ModelInferRequest, context: Context) -> bytes:
-        with self._lock:
-            self.waiting += 1
-            self.most = max(self.most, self.waiting)
-        self.let_go.wait()
-        with self._lock:
-            self.waiting -= 1
-        return surer(request, context)
 
 
 def test_a_call_beyond_the_bound_is_saturated_at_once(artifact: Artifact) -> None:

@@ -14,6 +14,7 @@ from protos.result import Reason
 from tests.edge_node.asking import fallback
 from tests.edge_node.clouds import HOST, Context, cloud, describe
 from tests.models import cloud_artifact, edge_artifact
+from tests.nodes import PATIENCE
 
 MINE, OTHER = "1" * 64, "2" * 64
 
@@ -68,6 +69,7 @@ def test_a_cloud_that_dies_is_unreachable_and_used_again_when_it_is_back(artifac
             assert asker.ask().reason is Reason.CLOUD
             first.close()
             assert asker.becomes(Reason.CLOUD_UNREACHABLE)
+            assert asker.ask().seconds is None, "a lost cloud is sent nothing"
             with cloud(port=port):
                 assert asker.becomes(Reason.CLOUD)
 
@@ -131,7 +133,7 @@ def test_a_cloud_that_hangs_from_the_start_does_not_hold_up_the_node(artifact: A
     released = Event()
 
     def hangs(request: pb.ModelMetadataRequest, context: Context) -> pb.ModelMetadataResponse:
-        released.wait()
+        released.wait(PATIENCE)
         return describe()(request, context)
 
     with cloud(described=hangs) as port, fallback(port, artifact) as asker:

@@ -5,31 +5,17 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Event
 
 import pytest
 
 from deploy.demo.processes import wait_until
 from edge_node.supervise import notify
-from protos import inference_pb2 as pb
 from protos.artifact import Artifact
 from tests.deploy.supervisor import Supervisor
-from tests.edge_node.clouds import HOST, Context, cloud, surer
+from tests.edge_node.clouds import HOST, Held, cloud
 from tests.nodes import PATIENCE, NodeProcess, started, write_config
 
 SURE, UNSURE = [0, 5, 0], [0, 0.5, 0]
-
-
-class Held:
-    """A cloud that answers nobody before it is let go."""
-
-    def __init__(self) -> None:
-        self.asked, self.let_go = Event(), Event()
-
-    def __call__(self, request: pb.ModelInferRequest, context: Context) -> bytes:
-        self.asked.set()
-        self.let_go.wait()
-        return surer(request, context)
 
 
 @contextmanager
