@@ -186,8 +186,8 @@ class Flow:
         return 0
 
     def _bytes(self, name: str) -> int:
-        kind = helper.tensor_dtype_to_np_dtype(self._types[name].elem_type)
-        return math.prod(self._shape(name)) * int(kind.itemsize)
+        count = math.prod(self._shape(name))
+        return count * int(helper.tensor_dtype_to_np_dtype(self._types[name].elem_type).itemsize)
 
     def _shape(self, name: str) -> list[int]:
         if name in self._constants:

@@ -19,7 +19,7 @@ from protos.codec import Tensor
 Z = 1.959964
 """Standard errors to either side that hold 95 %."""
 _ROUNDS = (5, 201)
-_SECONDS = 3.0
+_SECONDS = 5.0
 
 Logits = NDArray[np.float32]
 
@@ -102,16 +102,17 @@ def _log_softmax(logits: Logits) -> NDArray[np.float64]:
     return logs
 
 
-def interleaved(models: Mapping[str, onnx.ModelProto], sample: Tensor) -> dict[str, list[float]]:
-    """Seconds of one inference at one thread, round by round: round i of all models saw the same machine."""
-    sessions = {name: to_session(model) for name, model in models.items()}
-    feed = {next(iter(sessions.values())).get_inputs()[0].name: sample[None]}
-    warm = sum(min(_seconds(session, feed) for _ in range(3)) for session in sessions.values())
+def interleaved(
+    models: Mapping[str, onnx.ModelProto], sample: Tensor, threads: int = 1
+) -> dict[str, list[float]]:
+    """Seconds of one inference, round by round: round i of all models saw the same machine."""
+    sessions = {name: to_session(model, threads) for name, model in models.items()}
+    warm = sum(min(_seconds(session, sample) for _ in range(3)) for session in sessions.values())
     rounds = int(min(max(_SECONDS / warm, _ROUNDS[0]), _ROUNDS[1]))
     times: dict[str, list[float]] = {name: [] for name in sessions}
     for _ in range(rounds):
         for name, session in sessions.items():
-            times[name].append(_seconds(session, feed))
+            times[name].append(_seconds(session, sample))
     return times
 
 
@@ -123,7 +124,8 @@ def ratios(times: Mapping[str, list[float]], reference: str) -> dict[str, float]
     }
 
 
-def _seconds(session: Any, feed: dict[str, Tensor]) -> float:
+def _seconds(session: Any, sample: Tensor) -> float:
+    feed = {session.get_inputs()[0].name: sample[None]}
     start = time.perf_counter()
     session.run(None, feed)
     return time.perf_counter() - start
