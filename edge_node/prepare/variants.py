@@ -60,11 +60,13 @@ class Reader:
 def fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     """Weights and arithmetic in 16-bit floats; inputs and outputs stay as they are."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
 
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     with _quiet():
         half: onnx.ModelProto = convert_float_to_float16(copy, keep_io_types=True)
+    OnnxModel.graph_topological_sort(half.graph, is_deterministic=True)  # its casts are at the end
     return half
 
 
