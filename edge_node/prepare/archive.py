@@ -14,11 +14,12 @@ _MODE = 0o644 << 16
 
 def archive(directory: Path, target: Path) -> None:
     """Write the artifact as ``target``, whole or not at all."""
-    made = contract.load(directory)
+    contract.load(directory)
+    names = sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file())
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
         draft = Path(scratch) / target.name
         with zipfile.ZipFile(draft, "w") as file:
-            for name in sorted([contract.MANIFEST, *made.manifest.files]):
+            for name in names:
                 entry = zipfile.ZipInfo(name, _EPOCH)
                 entry.compress_type = zipfile.ZIP_DEFLATED
                 entry.external_attr = _MODE

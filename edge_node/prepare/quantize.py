@@ -2,9 +2,8 @@
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import onnx
 
@@ -14,39 +13,16 @@ from edge_node.prepare.data import Dataset, Samples, checked, collect, split
 from edge_node.prepare.errors import PrepareError
 from edge_node.prepare.layers import Layer, layers_of
 from edge_node.prepare.measure import interleaved, ratios
-from edge_node.prepare.pack import Facts, pack
 from edge_node.prepare.progress import log
+from edge_node.prepare.quantized import Quantized
 from edge_node.prepare.report import report_of, speed_of
 from edge_node.prepare.search import Search, Variant, best
 from edge_node.prepare.variants import Calibration, Method
-from protos.artifact import Artifact, Precision
+from protos.artifact import Precision
 
 Ways = Literal["auto", "static", "dynamic", "weight-only", "fp16"]
 Ranges = Literal["auto", "minmax", "percentile", "entropy"]
 _SIMPLE: tuple[Method, ...] = ("fp16", "weight-only", "dynamic")
-
-
-@dataclass(frozen=True)
-class Quantized:
-    """The chosen variant, and all that was measured on the way to it."""
-
-    model: onnx.ModelProto
-    precision: Precision
-    choice: Choice
-    report: Mapping[str, Any]
-    """The same on every run; goes into the artifact."""
-    speed: Mapping[str, Any] | None
-    """This machine's times; none where they say nothing of the target."""
-    samples: Samples
-    """Those that measured, none of which calibrated."""
-
-    def pack(self, directory: Path, facts: Facts) -> Artifact:
-        """An artifact of the chosen variant; its precision replaces that of ``facts``."""
-        with tempfile.TemporaryDirectory() as scratch:
-            model = Path(scratch) / "model.onnx"
-            model.write_bytes(self.model.SerializeToString(deterministic=True))
-            known = replace(facts, precision=self.precision)
-            return pack(directory, model, known, self.samples.inputs, self.report)
 
 
 def quantize(  # noqa: PLR0913 - the call of NNCF, with the options of the command
@@ -76,7 +52,7 @@ def quantize(  # noqa: PLR0913 - the call of NNCF, with the options of the comma
         tried = _try(search, method, get_args(Calibration) if ranges == "auto" else (ranges,), max_drop)
         layers = _layers(tried, max_drop, measuring)
     finalists = _finalists(tried, max_drop)
-    times = _times(finalists, measuring) if aim.name == targets.host() else None
+    times = _times(finalists, measuring, max_drop) if aim.name == targets.host() else None
     choice = _choose(finalists, times, method, max_drop)
     chosen = next(one for one in tried if one.name == choice.name)
     settings = {
@@ -85,13 +61,23 @@ def quantize(  # noqa: PLR0913 - the call of NNCF, with the options of the comma
         "samples": {"calibration": len(calibration), "measured": len(measuring)},
     }
     return Quantized(
-        model=chosen.model,
         precision=chosen.precision,
+        forms=_forms(chosen, finalists, max_drop),
         choice=choice,
         report=report_of(settings, tried, choice, layers),
         speed=speed_of(times) if times else None,
         samples=measuring,
     )
+
+
+def _forms(
+    chosen: Variant, finalists: Sequence[Variant], max_drop: float
+) -> dict[Precision, onnx.ModelProto]:
+    forms = {chosen.precision: chosen.model}
+    for one in finalists:
+        if one.measures.drop.value <= max_drop:
+            forms.setdefault(one.precision, one.model)
+    return forms
 
 
 def _try(search: Search, method: Ways, ranges: Sequence[Calibration], max_drop: float) -> list[Variant]:
@@ -118,9 +104,11 @@ def _layers(tried: Sequence[Variant], max_drop: float, samples: Samples) -> list
     return layers_of(recipe.static.model, one.model, samples.inputs)
 
 
-def _times(finalists: Sequence[Variant], samples: Samples) -> dict[str, list[float]]:
-    log.info("timing %s", ", ".join(one.name for one in finalists))
-    return interleaved({one.name: one.model for one in finalists}, samples.inputs[0])
+def _times(finalists: Sequence[Variant], samples: Samples, max_drop: float) -> dict[str, list[float]]:
+    """Of those that may be chosen: a slow one that may not would take the rounds of the others."""
+    kept = [one for one in finalists if one.measures.drop.value <= max_drop]
+    log.info("timing %s", ", ".join(one.name for one in kept))
+    return interleaved({one.name: one.model for one in kept}, samples.inputs[0])
 
 
 def _choose(

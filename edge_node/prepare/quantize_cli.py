@@ -4,17 +4,18 @@ import argparse
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from edge_node.prepare import facts_cli
 from edge_node.prepare.archive import archive
 from edge_node.prepare.errors import PrepareError
 from protos import artifact
+from protos.artifact import Precision
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-    from edge_node.prepare.quantize import Quantized
+    from edge_node.prepare.quantized import Quantized
     from edge_node.prepare.readers import Found
 
 _ZIP = ".zip"
@@ -62,6 +63,13 @@ def add(commands: Any) -> None:
         )
     command.add_argument(
         "--crop", type=float, default=1.0, help="share of an image's shorter side (default: all)"
+    )
+    command.add_argument(
+        "--also",
+        nargs="+",
+        choices=get_args(Precision),
+        default=(),
+        help="precisions to send along: edge-node selftest runs the fastest that agrees on the device",
     )
     facts_cli.add(command)
 
@@ -117,9 +125,9 @@ def _write(options: argparse.Namespace, made: "Quantized", found: "Found", out: 
         facts = replace(facts, preprocessing=found.image)
     if out.suffix == _ZIP:
         with tempfile.TemporaryDirectory() as scratch:
-            archive(made.pack(Path(scratch) / out.stem, facts).directory, out)
+            archive(made.pack(Path(scratch) / out.stem, facts, options.also).directory, out)
     else:
-        made.pack(out, facts)
+        made.pack(out, facts, options.also)
     if made.speed:
         out.with_name(f"{out.name.removesuffix(_ZIP)}.speed.json").write_bytes(
             artifact.encode_report(made.speed)

@@ -42,7 +42,7 @@ def test_the_artifact_runs_and_the_report_says_how_it_was_chosen(folder: Path) -
     assert ended.code == 0
     packed = load("edge")
     assert packed.manifest.labels == tuple("012345")
-    assert selftest(packed).vectors == 16
+    assert selftest(packed).chosen.problem is None
     report = json.loads((folder / "edge" / "report.json").read_text())
     names = [one["name"] for one in report["variants"]]
     assert names[:3] == ["fp32", "static minmax", "static minmax, bias-corrected"]
@@ -69,6 +69,17 @@ def test_an_archive_holds_the_same_artifact(folder: Path) -> None:
     assert tree(folder / "unpacked") == tree(folder / "edge")
     assert finished("prepare", "archive", "edge", "again.zip").code == 0
     assert (folder / "again.zip").read_bytes() == (folder / "edge.zip").read_bytes()
+
+
+def test_other_precisions_go_along_for_the_device_to_choose(folder: Path) -> None:
+    assert quantize("--out", "edge.zip", "--method", "fp16", "--also", "fp32").code == 0
+    assert finished("prepare", "extract", "edge.zip", "edge").code == 0
+    report = selftest(load("edge"))
+    assert [trial.artifact.manifest.precision for trial in report.trials] == ["fp16", "fp32"]
+    assert all(trial.problem is None for trial in report.trials)
+    refused = quantize("--out", "other", "--method", "fp16", "--also", "int8")
+    assert (refused.code, (folder / "other").exists()) == (2, False)
+    assert refused.stderr.endswith("no int8 variant that was tried keeps the budget: it cannot go along\n")
 
 
 def test_images_go_in_as_they_are(folder: Path) -> None:
