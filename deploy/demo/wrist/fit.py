@@ -15,7 +15,7 @@ from deploy.demo.wrist.nets import MIRROR, Normalise
 
 BATCH = 128
 RATE, DECAY = 3e-3, 1e-2
-"""Of AdamW, under a one-cycle schedule (Smith 2018)."""
+"""Of AdamW, the rate at the top of a one-cycle schedule (Smith 2018)."""
 SMOOTHING = 0.1
 AVERAGE = 0.99
 """The network returned is the exponential moving average of those on the way."""
@@ -73,16 +73,18 @@ class Pool:
         return signal * strength + noise
 
 
-def fit(make: Callable[[], nn.Module], recordings: list[Recording], epochs: int, seed: int) -> nn.Module:
+def fit(
+    make: Callable[[], nn.Module], recordings: list[Recording], epochs: int, seed: int, rate: float = RATE
+) -> nn.Module:
     """A network trained on the recordings, in evaluation mode; the same seed gives the same network."""
     torch.manual_seed(seed)
     random = torch.Generator().manual_seed(seed + 1)
     pool = Pool.of(recordings)
     network = nn.Sequential(Normalise(pool.signal.mean(0), pool.signal.std(0)), make())
     average = copy.deepcopy(network)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=DECAY)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=DECAY)
     steps = math.ceil(epochs * pool.windows / BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps, pct_start=0.15)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps, pct_start=0.15)
     for step in range(steps):
         signal, labels = pool.draw(random)
         loss = functional.cross_entropy(network(signal), labels, label_smoothing=SMOOTHING)

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from onnxruntime import InferenceSession
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import nn
 
-from deploy.demo.wrist import data
-from deploy.demo.wrist.data import HELD_OUT, LABELS, Recording
+from deploy.demo.wrist import data, measure
+from deploy.demo.wrist.data import LABELS, Recording
+from deploy.demo.wrist.measure import Logits, rounded, softmax
 from deploy.demo.wrist.nets import parameters
 from edge_node.prepare.pack import Facts, pack
 from protos.artifact import CloudModel, Gate
@@ -23,10 +23,8 @@ HERE = Path(__file__).parent
 WITHIN = 0.01
 """The gate's threshold is the lowest whose hybrid, out of fold, loses no more than this to the cloud."""
 RANGES = 300
-"""Windows for range calibration, spread over the training subjects."""
-Z = 1.96
+"""Windows for range calibration, of the training subjects and all classes."""
 
-Logits = NDArray[np.float32]
 Truth = NDArray[np.int64]
 
 
@@ -46,7 +44,7 @@ class Tuning:
     def gate(self) -> tuple[Gate, dict[str, float]]:
         """The gate, and what it does out of fold."""
         temperature = self.temperature()
-        confidence = _softmax(self.edge / temperature).max(1)
+        confidence = softmax(self.edge / temperature).max(1)
         edge, cloud = (logits.argmax(1) == self.truth for logits in (self.edge, self.cloud))
         for threshold in np.linspace(0, 1, 1001):
             deferred = confidence < threshold
@@ -54,31 +52,29 @@ class Tuning:
             if hybrid >= cloud.mean() - WITHIN:
                 break
         figures = {"edge": edge.mean(), "hybrid": hybrid, "cloud": cloud.mean(), "deferred": deferred.mean()}
-        return Gate(temperature=round(temperature, 4), threshold=round(float(threshold), 4)), _rounded(
-            figures
-        )
+        return Gate(temperature=round(temperature, 4), threshold=round(float(threshold), 4)), rounded(figures)
 
 
 def write(
-    edge: nn.Module, cloud: nn.Module, training: list[Recording], tuning: Tuning, method: dict[str, Any]
+    edge: nn.Module, cloud: nn.Module, training: list[Recording], tuning: Tuning, about: dict[str, Any]
 ) -> None:
-    """Export, quantise, measure on the held-out subjects, and pack both artifacts."""
+    """Export, quantise, measure on the held-out subjects, and pack both; ``about`` opens the report."""
     gate, out_of_fold = tuning.gate()
-    samples, _ = data.windows(training)
+    samples = in_turn(*data.windows(training))
     with TemporaryDirectory() as folder:
         paths = {name: Path(folder) / f"{name}.onnx" for name in ("edge-fp32", "edge-int8", "cloud")}
         export(edge, paths["edge-fp32"])
         export(cloud, paths["cloud"])
-        quantise(paths["edge-fp32"], paths["edge-int8"], samples[:: len(samples) // RANGES])
+        quantise(paths["edge-fp32"], paths["edge-int8"], samples[:RANGES])
         report = {
-            "method": method,
+            **about,
             "parameters": {"edge": parameters(edge), "cloud": parameters(cloud)},
             "bytes": {name: path.stat().st_size for name, path in paths.items()},
             "gate": {
-                "rule": f"lowest threshold within {WITHIN:.0%} of the cloud, out of fold",
+                "rule": f"lowest threshold within {WITHIN:.0%} of the cloud; fp32, out of fold",
                 **out_of_fold,
             },
-            "held out": held_out(paths, gate),
+            "held out": measure.held_out(paths, gate),
         }
         packed = pack(
             HERE / "cloud",
@@ -90,6 +86,16 @@ def write(
         named = CloudModel(name="wrist-cloud", sha256=packed.sha256)
         facts = Facts(name="wrist-edge", precision="int8", labels=LABELS, gate=gate, cloud=named)
         pack(HERE / "edge", paths["edge-int8"], facts, samples, report)
+
+
+def in_turn(samples: NDArray[np.float16], labels: Truth) -> NDArray[np.float16]:
+    """In random order, but the classes one after the other: the first few samples show all of them."""
+    order = np.random.default_rng(0).permutation(len(labels))
+    ranks = np.zeros(len(labels), int)
+    for label in np.unique(labels):
+        own = order[labels[order] == label]
+        ranks[own] = np.arange(len(own))
+    return samples[np.lexsort((labels, ranks))]
 
 
 def export(network: nn.Module, path: Path) -> None:
@@ -122,33 +128,6 @@ def quantise(source: Path, target: Path, samples: NDArray[np.float16]) -> None:
     )
 
 
-def held_out(paths: dict[str, Path], gate: Gate) -> dict[str, Any]:
-    """Accuracy on the people nobody has seen, one by one and together, with a 95 % interval."""
-    by_subject = {
-        subject: _compare(paths, gate, data.windows(data.held_out(subject))) for subject in HELD_OUT
-    }
-    together = [np.concatenate(parts) for parts in zip(*by_subject.values(), strict=True)]
-    names = ("edge int8", "edge fp32", "hybrid", "cloud", "deferred")
-    return {
-        **{
-            f"subject {who}": _rounded(dict(zip(names, map(np.mean, it), strict=True)))
-            for who, it in by_subject.items()
-        },
-        "all": {name: _interval(it) for name, it in zip(names, together, strict=True)},
-        "samples": len(together[0]),
-    }
-
-
-def _compare(
-    paths: dict[str, Path], gate: Gate, labelled: tuple[NDArray[np.float16], Truth]
-) -> list[NDArray[np.bool_]]:
-    samples, truth = labelled
-    logits = {name: InferenceSession(path).run(None, {"window": samples})[0] for name, path in paths.items()}
-    small, floating, large = (logits[it].argmax(1) == truth for it in ("edge-int8", "edge-fp32", "cloud"))
-    deferred = _softmax(logits["edge-int8"] / gate.temperature).max(1) < gate.threshold
-    return [small, floating, np.where(deferred, large, small), large, deferred]
-
-
 class _Ranges(CalibrationDataReader):
     """Windows one by one, as onnxruntime asks for them."""
 
@@ -160,20 +139,5 @@ class _Ranges(CalibrationDataReader):
         return None if row is None else {"window": row[np.newaxis]}
 
 
-def _softmax(logits: Logits) -> Logits:
-    powers = np.exp(logits - logits.max(1, keepdims=True))
-    softmax: Logits = powers / powers.sum(1, keepdims=True)
-    return softmax
-
-
 def _loss(logits: Logits, truth: Truth) -> float:
-    return float(-np.log(_softmax(logits)[np.arange(len(truth)), truth] + 1e-12).mean())
-
-
-def _interval(right: NDArray[np.bool_]) -> dict[str, float]:
-    mean = float(right.mean())
-    return _rounded({"share": mean, "plus or minus": Z * float(np.sqrt(mean * (1 - mean) / len(right)))})
-
-
-def _rounded(figures: dict[str, Any]) -> dict[str, float]:
-    return {name: round(float(figure), 4) for name, figure in figures.items()}
+    return float(-np.log(softmax(logits)[np.arange(len(truth)), truth] + 1e-12).mean())
