@@ -61,7 +61,7 @@ def _reason(winner: Candidate, candidates: Sequence[Candidate], max_drop: float)
         return f"{winner.name} is the fastest of what was tried"
     if not within:
         return f"{winner.name}: no int8 variant keeps the budget of {max_drop:g}"
-    return f"{winner.name}: every int8 variant that keeps the budget is slower on this machine"
+    return f"{winner.name}: no int8 variant that keeps the budget is faster on this machine"
 
 
 def _untimed(winner: Candidate, candidates: Sequence[Candidate]) -> str:

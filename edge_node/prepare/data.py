@@ -100,7 +100,7 @@ def least(max_drop: float) -> int:
 
 def _fitting(inputs: Tensor, spec: TensorSpec) -> Tensor:
     wanted = DTYPES[spec.datatype]
-    if inputs.ndim < 1 or (not spec.fits((1, *inputs.shape[1:])) and not spec.fits(inputs.shape)):
+    if inputs.ndim < 1 or not spec.fits((1, *inputs.shape[1:])):
         raise DataError(f"a sample has shape {inputs.shape[1:]}, the model takes {spec.shape[1:]}")
     if not np.can_cast(inputs.dtype, wanted, "same_kind"):
         raise DataError(f"samples are {inputs.dtype}, the model takes {wanted}")

@@ -31,9 +31,9 @@ def load(path: Path) -> onnx.ModelProto:
         model = onnx.load(path)
         onnx.checker.check_model(model)
     except (DecodeError, onnx.checker.ValidationError) as error:
-        raise GraphError(f"{path} is no sound ONNX model: {_line(error)}") from error
+        raise GraphError(f"{path} is no sound ONNX model: {first_line(error)}") from error
     except OSError as error:
-        raise GraphError(f"{path} cannot be read: {(error.strerror or _line(error)).lower()}") from error
+        raise GraphError(f"{path} cannot be read: {(error.strerror or first_line(error)).lower()}") from error
     if not model.graph.node:
         raise GraphError(f"{path} is no sound ONNX model: it has no operators")
     return check(model, str(path))
@@ -54,6 +54,9 @@ def check(model: onnx.ModelProto, name: str = "the model") -> onnx.ModelProto:
 def _check_shape(model: onnx.ModelProto, name: str) -> None:
     for given in model.graph.input:
         sizes = [size.dim_param or size.dim_value or "?" for size in given.type.tensor_type.shape.dim]
+        if sizes and isinstance(sizes[0], int) and sizes[0] > 1:
+            taken = f"takes {sizes[0]} samples at a time"
+            raise GraphError(f"{name}: input {given.name!r} {taken}, not one: export it with an open batch")
         if free := [str(it) for it in sizes[1:] if isinstance(it, str)]:
             fixed = ",".join("N" if isinstance(it, str) else str(it) for it in (1, *sizes[1:]))
             raise GraphError(
@@ -85,7 +88,7 @@ def _recent(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
         Exception
     ) as error:  # the converter raises a bare RuntimeError, and more, for what it does not know
         raise GraphError(
-            f"{name} has opset {opset}, too old to convert ({_line(error)}): export it with opset {CONVERTED}"
+            f"{name} has opset {opset}, too old to convert ({first_line(error)}): export it with opset {CONVERTED}"
         ) from error
 
 
@@ -106,7 +109,9 @@ def fold(model: onnx.ModelProto, name: str = "the model") -> onnx.ModelProto:
         try:
             ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # what runs can fail only where it is written
-            raise PrepareError(f"{scratch} cannot be written; is the disk full? ({_line(error)})") from error
+            raise PrepareError(
+                f"{scratch} cannot be written; is the disk full? ({first_line(error)})"
+            ) from error
         folded = onnx.shape_inference.infer_shapes(onnx.load(options.optimized_model_filepath))
     _name_nodes(folded)
     add_pre_process_metadata(folded)
@@ -149,7 +154,7 @@ def take_pixels(model: onnx.ModelProto, mean: Sequence[float], std: Sequence[flo
     return model
 
 
-def _line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of a library's message, which may be long."""
     text = next(iter(str(error).strip().splitlines()), type(error).__name__)
     return text.split(" : ", 3)[-1].rsplit("failed: ", 1)[-1][:200]
@@ -170,7 +175,7 @@ def runnable(model: onnx.ModelProto, name: str) -> Any:
     try:
         return to_session(model)
     except Exception as error:  # onnxruntime raises a class of its own for each status
-        raise GraphError(f"{name} cannot be run by onnxruntime: {_line(error)}") from error
+        raise GraphError(f"{name} cannot be run by onnxruntime: {first_line(error)}") from error
 
 
 def to_session(model: onnx.ModelProto, threads: int = 1) -> Any:

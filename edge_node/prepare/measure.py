@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edge_node.prepare.data import Samples
 from edge_node.prepare.errors import GraphError
-from edge_node.prepare.graph import to_session
+from edge_node.prepare.graph import runnable, to_session
 from protos.codec import Tensor
 
 Z = 1.959964
@@ -49,7 +49,7 @@ class Measures:
 
 def logits_of(model: onnx.ModelProto, inputs: Tensor) -> Logits:
     """(n, classes): each sample on its own, as on the device."""
-    session = to_session(model)
+    session = runnable(model, "a variant")
     name = session.get_inputs()[0].name
     return np.concatenate([session.run(None, {name: row[None]})[0] for row in inputs]).astype(np.float32)
 
@@ -103,12 +103,12 @@ def _log_softmax(logits: Logits) -> NDArray[np.float64]:
 
 
 def interleaved(
-    models: Mapping[str, onnx.ModelProto], sample: Tensor, threads: int = 1
+    models: Mapping[str, onnx.ModelProto], sample: Tensor, threads: int = 1, least: int = _ROUNDS[0]
 ) -> dict[str, list[float]]:
-    """Seconds of one inference, round by round: round i of all models saw the same machine."""
+    """Seconds of one inference, ``least`` rounds or more: round i of all models saw the same machine."""
     sessions = {name: to_session(model, threads) for name, model in models.items()}
     warm = sum(min(_seconds(session, sample) for _ in range(3)) for session in sessions.values())
-    rounds = int(min(max(_SECONDS / warm, _ROUNDS[0]), _ROUNDS[1]))
+    rounds = int(min(max(_SECONDS / warm, least), _ROUNDS[1]))
     times: dict[str, list[float]] = {name: [] for name in sessions}
     for _ in range(rounds):
         for name, session in sessions.items():

@@ -10,7 +10,7 @@ import onnx
 from edge_node.prepare import graph, targets
 from edge_node.prepare.choice import REFERENCE, Candidate, Choice, choose, named
 from edge_node.prepare.data import Dataset, Samples, checked, collect, split
-from edge_node.prepare.errors import PrepareError
+from edge_node.prepare.errors import GraphError, PrepareError
 from edge_node.prepare.layers import Layer, layers_of
 from edge_node.prepare.measure import interleaved, ratios
 from edge_node.prepare.progress import log
@@ -85,8 +85,20 @@ def _try(search: Search, method: Ways, ranges: Sequence[Calibration], max_drop: 
     tried = [search.float]
     if method in ("auto", "static"):
         tried += search.static(ranges, max_drop)
-    tried += [search.simple(way) for way in _SIMPLE if method in ("auto", way)]
-    return tried
+    return tried + [
+        made for way in _SIMPLE if method in ("auto", way) and (made := _simple(search, way, method))
+    ]
+
+
+def _simple(search: Search, way: Method, method: Ways) -> Variant | None:
+    """None for a way that the library does not know for this model and that was not asked for by name."""
+    try:
+        return search.simple(way)
+    except GraphError as error:
+        if method == way:
+            raise
+        log.warning("%s is left out: %s", way, error)
+        return None
 
 
 def _finalists(tried: Sequence[Variant], max_drop: float) -> list[Variant]:

@@ -13,6 +13,8 @@ import onnx
 
 from edge_node.prepare import bias
 from edge_node.prepare.channels import Channels
+from edge_node.prepare.errors import GraphError
+from edge_node.prepare.graph import first_line
 from edge_node.prepare.qdq import float_activations, float_logits, hold_float, lean
 from edge_node.prepare.targets import Target
 from protos.artifact import Precision
@@ -64,7 +66,7 @@ def fp16(model: onnx.ModelProto) -> onnx.ModelProto:
 
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    with _quiet():
+    with _library():
         half: onnx.ModelProto = convert_float_to_float16(copy, keep_io_types=True)
     OnnxModel.graph_topological_sort(half.graph, is_deterministic=True)  # its casts are at the end
     return half
@@ -157,18 +159,23 @@ class Static:
 @contextmanager
 def _files(model: onnx.ModelProto) -> Iterator[tuple[Path, Path]]:
     """(the model, where to write): the library would turn a model in memory into one with external data."""
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, _library():
         source = Path(folder) / "in.onnx"
         onnx.save(model, source)
         yield source, Path(folder) / "out.onnx"
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _library() -> Iterator[None]:
+    """The library logs advice that is taken already, prints, and raises anything for what it cannot do."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
         with redirect_stdout(io.StringIO()):
             yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise GraphError(f"onnxruntime cannot quantise the model: {first_line(error)}") from error
     finally:
         logging.disable(before)

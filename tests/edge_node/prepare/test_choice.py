@@ -27,7 +27,7 @@ def test_the_fastest_that_keeps_the_budget_wins() -> None:
 def test_a_slower_int8_never_wins_and_one_line_says_why() -> None:
     found = choose([with_(INT8, time=1.2), FP16, FP32], 0.01)
     assert found.name == REFERENCE
-    assert found.reason == "fp32: every int8 variant that keeps the budget is slower on this machine"
+    assert found.reason == "fp32: no int8 variant that keeps the budget is faster on this machine"
 
 
 def test_fp16_wins_where_it_is_fastest() -> None:

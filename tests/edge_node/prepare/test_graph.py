@@ -161,3 +161,8 @@ def test_pixels_are_normalised_inside_the_model(mean: list[float], std: list[flo
 def test_only_an_image_model_can_take_pixels() -> None:
     with pytest.raises(GraphError, match=r"--mean and --std do not apply"):
         graph.take_pixels(relu(), [0.0], [1.0])
+
+
+def test_a_model_of_a_larger_batch_is_refused() -> None:
+    with pytest.raises(GraphError, match=r"input 'x' takes 8 samples at a time, not one"):
+        graph.check(relu(shape=[8, 3]))
