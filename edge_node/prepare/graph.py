@@ -84,12 +84,9 @@ def _recent(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
         return model
     try:
         return onnx.version_converter.convert_version(model, CONVERTED)
-    except (
-        Exception
-    ) as error:  # the converter raises a bare RuntimeError, and more, for what it does not know
-        raise GraphError(
-            f"{name} has opset {opset}, too old to convert ({first_line(error)}): export it with opset {CONVERTED}"
-        ) from error
+    except Exception as error:  # the converter raises a bare RuntimeError, and more
+        why = f"opset {opset}, too old to convert ({first_line(error)})"
+        raise GraphError(f"{name} has {why}: export it with opset {CONVERTED}") from error
 
 
 def fold(model: onnx.ModelProto, name: str = "the model") -> onnx.ModelProto:
