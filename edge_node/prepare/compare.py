@@ -26,6 +26,8 @@ from protos.artifact import Precision
 
 _BINS = 15
 _SIMPLE: tuple[Method, ...] = ("fp16", "weight-only", "dynamic")
+_ROUNDS = 100
+"""At least: fewer have no 99th percentile."""
 _ALWAYS = 1.0
 """A budget that every variant keeps, so that none is put back to float."""
 
@@ -120,7 +122,7 @@ def timings_of(
     found = {}
     for count in threads:
         log.info("timing at %d thread(s)", count)
-        times = interleaved(models, inputs[0], count)
+        times = interleaved(models, inputs[0], count, _ROUNDS)
         shares = ratios(times, next(iter(models)))
         found[count] = {
             name: Timing(statistics.median(taken), float(np.quantile(taken, 0.99)), shares[name])

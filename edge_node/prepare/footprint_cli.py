@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_node.prepare.errors import PrepareError
+from edge_node.prepare.errors import GraphError, PrepareError
 
 if TYPE_CHECKING:
     from edge_node.prepare.footprint import Footprint
@@ -32,7 +32,11 @@ def _footprint(options: argparse.Namespace) -> str:
 
     if options.batch < 1:
         raise PrepareError(f"--batch {options.batch}: at least one sample")
-    found = footprint(graph.load(options.model), options.batch)
+    model = graph.load(options.model)
+    try:
+        found = footprint(model, options.batch)
+    except GraphError:  # a size that is computed may be constant
+        found = footprint(graph.fold(model, str(options.model)), options.batch)
     return json.dumps(report(found), indent=2) if options.json else table(found)
 
 

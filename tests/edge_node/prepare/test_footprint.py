@@ -147,6 +147,24 @@ def test_the_command_prints_a_table_or_json(workplace: Path) -> None:
     assert told["bytes"]["int8"] == {"training": 260 + 2 * 812, "inference": 260 + 2 * 1100}
 
 
+def test_a_size_that_is_computed_but_constant_is_found_by_folding(workplace: Path) -> None:
+    net = Network()
+    net.constants.append(helper.make_tensor("swapped", TensorProto.INT64, [2, 4], [0, 0, 0, 0, 4, 0, 0, 0]))
+    net.constants.append(helper.make_tensor("flat", TensorProto.INT64, [1], [-1]))
+    pads = net.node("Slice", ["swapped", "start", "end", "first", "back"], [])
+    for name, value in {"start": -1, "end": -9, "first": 1, "back": -1}.items():
+        net.constants.append(helper.make_tensor(name, TensorProto.INT64, [1], [value]))
+    pads = net.node("Reshape", [pads, "flat"], [])
+    padded = net.node("Pad", ["x", pads], [])
+    net.node("Gemm", [net.node("Flatten", [padded], [])], [[3 * 10 * 14, 4]])
+    model = nets.model(net.nodes, net.constants, [3, 10, 10], 4)
+    with pytest.raises(GraphError, match="shape of 'Pad"):
+        footprint(model)
+    onnx.save(model, workplace / "net.onnx")
+    told = json.loads(finished("prepare", "footprint", "net.onnx", "--json").stdout)
+    assert told["activations"] == 3 * 10 * 14 + 4
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
