@@ -33,7 +33,7 @@ def facts(options: argparse.Namespace, precision: Precision, labels: Sequence[st
         precision=precision,
         labels=labels,
         gate=Gate(temperature=options.temperature, threshold=options.threshold),
-        cloud=_cloud(options.cloud) if options.cloud else None,
+        cloud=cloud_model(options.cloud) if options.cloud else None,
     )
 
 
@@ -45,7 +45,7 @@ def labels(path: Path) -> list[str]:
         raise PrepareError(f"labels {path}: {error}") from error
 
 
-def _cloud(model: Path) -> CloudModel:
+def cloud_model(model: Path) -> CloudModel:
     """The identity of an artifact, or of a plain ONNX file, which serves under its stem."""
     if model.is_dir():
         found = artifact.load(model)

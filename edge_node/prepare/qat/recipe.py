@@ -74,7 +74,11 @@ class Product(Section, frozen=True, kw_only=True):
     name: Name
     version: Name = "1"
     threshold: Annotated[float, Meta(ge=0)] = 0.8
-    """Confidence from which the gate trusts the edge; see `edge-node certify` for a proven one."""
+    """Confidence from which the gate trusts the edge."""
+    temperature: Positive = 1.0
+    """Of the gate's softmax."""
+    cloud: Path | None = None
+    """The cloud's artifact or ONNX file, to hold the server to it."""
 
 
 class Recipe(Section, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from edge_node.prepare import facts_cli
 from edge_node.prepare.data import Samples, checked
 from edge_node.prepare.pack import Facts, pack
 from edge_node.prepare.qat.convert import Converted, convert, torch_logits
@@ -62,13 +63,13 @@ class Trained:
 
 def run(recipe: Recipe) -> Trained:
     """Train, convert, prove and pack; writes the artifact whole, or nothing and says why."""
-    labels = _labels(recipe.artifact)
+    facts = _facts(recipe.artifact)
     functions = _functions(recipe.code)
     imitation = _imitation(recipe.distill)
     torch.manual_seed(recipe.train.seed)
     model = _model(recipe.code, functions)
-    samples = _samples(recipe.code, functions, len(labels))
-    fp32 = _fp32(recipe.code, model, samples, labels)
+    samples = _samples(recipe.code, functions, len(facts.labels))
+    fp32 = _fp32(recipe.code, model, samples, len(facts.labels))
     prepared = prepare_qat(model, samples.inputs[:2], recipe.quantize)
     with prepared.calibrating(), blaming(recipe.code.batches):
         for batch in islice(functions.batches(), CALIBRATION):
@@ -81,7 +82,7 @@ def run(recipe: Recipe) -> Trained:
         packed = pack(
             recipe.artifact.out,
             converted.path,
-            _facts(recipe.artifact, labels),
+            facts,
             samples.inputs[:GOLDEN],
             _report(recipe, top1, converted),
         )
@@ -140,28 +141,13 @@ def _samples(code: Code, functions: Functions, classes: int) -> Samples:
     return checked(Samples(inputs, labels), Signature(input=given, output=logits))
 
 
-def _fp32(code: Code, model: nn.Module, samples: Samples, labels: list[str]) -> float:
+def _fp32(code: Code, model: nn.Module, samples: Samples, labels: int) -> float:
     """Top-1 of the float model; refuses one that has not a logit for each label."""
     with blaming(f"{code.model} on inputs of {code.test}"):
         logits = torch_logits(model, samples.inputs)
-    if logits.shape[1:] != (len(labels),):
-        raise QatError(f"artifact.labels: {len(labels)} labels for {logits.shape[-1]} classes")
+    if logits.shape[1:] != (labels,):
+        raise QatError(f"artifact.labels: {labels} labels for {logits.shape[-1]} classes")
     return _top1(logits, samples)
-
-
-def _labels(product: Product) -> list[str]:
-    """The labels; also refuses an ``out`` that packing would refuse after hours of training."""
-    out = product.out
-    if out.exists() and not (out / MANIFEST).exists():
-        raise QatError(f"artifact.out: {out} exists and is no artifact; choose another or remove it")
-    try:
-        return product.labels.read_text().splitlines()
-    except OSError as error:
-        raise QatError(
-            f"artifact.labels: {product.labels}: {(error.strerror or str(error)).lower()}"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise QatError(f"artifact.labels: {product.labels}: not UTF-8 text") from error
 
 
 def _imitation(distill: Distillation | None) -> Imitation | None:
@@ -170,13 +156,18 @@ def _imitation(distill: Distillation | None) -> Imitation | None:
     return Imitation(onnx_teacher(distill.teacher), distill.weight, distill.temperature)
 
 
-def _facts(product: Product, labels: list[str]) -> Facts:
+def _facts(product: Product) -> Facts:
+    """What the manifest will say; refuses an ``out`` that packing would, before hours of training."""
+    out = product.out
+    if out.exists() and not (out / MANIFEST).exists():
+        raise QatError(f"artifact.out: {out} exists and is no artifact; choose another or remove it")
     return Facts(
         name=product.name,
         version=product.version,
         precision="int8",
-        labels=labels,
-        gate=Gate(threshold=product.threshold),
+        labels=facts_cli.labels(product.labels),
+        gate=Gate(temperature=product.temperature, threshold=product.threshold),
+        cloud=facts_cli.cloud_model(product.cloud) if product.cloud else None,
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from edge_node.cli import main
+from edge_node.prepare.qat.cli import EXAMPLE
 from protos import artifact
 
 RECIPE = """
@@ -106,6 +107,7 @@ def test_a_teacher_and_a_step_of_ones_own(folder: Path) -> None:
     main(["prepare", "qat", "recipe.toml"])
     (folder / "edge").rename(folder / "cloud")
     change(folder / "recipe.toml", "[train]", 'step = "recipe_code:step"\n[train]')
+    change(folder / "recipe.toml", 'out = "edge"', 'out = "edge"\ncloud = "cloud"')
     append(folder / "recipe.toml", '[distill]\nteacher = "cloud"\nweight = 0.9\n')
     append(
         folder / "recipe_code.py",
@@ -114,6 +116,9 @@ def test_a_teacher_and_a_step_of_ones_own(folder: Path) -> None:
     sys.modules.pop("recipe_code")
     main(["prepare", "qat", "recipe.toml"])
     report = json.loads((folder / "edge" / "report.json").read_text())
+    cloud = artifact.load(folder / "edge").manifest.cloud
+    assert cloud is not None
+    assert cloud.sha256 == artifact.load(folder / "cloud").sha256
     assert report["distill"] == {"weight": 0.9, "temperature": 4.0}
 
 
@@ -210,7 +215,7 @@ def test_missing_labels_and_a_folder_of_other_things(
 ) -> None:
     with_torch()
     (folder / "labels.txt").rename(folder / "names.txt")
-    assert "artifact.labels: labels.txt: no such file" in refused(capsys)
+    assert "labels labels.txt: " in refused(capsys)
     (folder / "edge").mkdir()
     assert "edge exists and is no artifact; choose another or remove it" in refused(capsys)
 
@@ -244,6 +249,14 @@ def test_without_torch_the_command_says_what_to_install(
     monkeypatch.setitem(sys.modules, "torch", None)
     assert "torch is not installed: pip install 'tidegate[qat]'" in refused(capsys)
     assert not (folder / "edge").exists()
+
+
+def test_the_recipe_that_help_shows_is_sound(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "edge_node.prepare.qat.run", None)  # to get no further than the recipe
+    (folder / "recipe.toml").write_text(EXAMPLE)
+    assert "edge_node.prepare.qat.run is not installed" in refused(capsys)
 
 
 def test_other_commands_load_no_torch(tmp_path: Path) -> None:
