@@ -20,10 +20,19 @@ settings.register_profile("tidegate", deadline=None)  # a machine that is busy i
 settings.load_profile("tidegate")
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where everything was installed to be tested, a skipped test is a failure."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if services.required() and reporter and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say plainly what was not tested here, and how to change that."""
     for program in sorted(services.missing):
         terminalreporter.write_line(f"not tested without {program}: {services.HOW_TO_GET[program]}")
+    if services.required() and terminalreporter.stats.get("skipped"):
+        terminalreporter.write_line("failed: TIDEGATE_REQUIRE_SERVICES=1, and yet something was skipped")
 
 
 @pytest.fixture(autouse=True)

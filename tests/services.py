@@ -31,12 +31,17 @@ def find(program: str) -> Path | None:
     return Path(found) if found else None
 
 
+def required() -> bool:
+    """Whether a missing service is a failure."""
+    return os.environ.get("TIDEGATE_REQUIRE_SERVICES") == "1"
+
+
 def require(program: str) -> Path:
     """Path of a program; skips the test without it, or fails it if ``TIDEGATE_REQUIRE_SERVICES=1``."""
     if found := find(program):
         return found
     missing.add(program)
     message = f"needs {program}: {HOW_TO_GET[program]}"
-    if os.environ.get("TIDEGATE_REQUIRE_SERVICES") == "1":
+    if required():
         pytest.fail(message)
     pytest.skip(message)
