@@ -117,7 +117,7 @@ class Static:
         return bias.input_means(self.model, self._inputs)
 
     def weight_only(self, ranges: Calibration) -> onnx.ModelProto:
-        """Weights stored in int8, arithmetic in float: a smaller file, the same speed."""
+        """Weights stored in int8, arithmetic in float: a smaller file, no faster."""
         return float_activations(self._quantize(self.model, ranges, keep_activations=True))
 
     def _quantize(
