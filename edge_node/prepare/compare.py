@@ -11,25 +11,25 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from edge_node.prepare import variants
 from edge_node.prepare.choice import REFERENCE, Candidate, Choice, choose
 from edge_node.prepare.compare_energy import Meter, joules_of
 from edge_node.prepare.compare_memory import Memory, memory_of
 from edge_node.prepare.data import Samples
+from edge_node.prepare.equalize import equalize
 from edge_node.prepare.errors import GraphError
 from edge_node.prepare.footprint import live_bytes
 from edge_node.prepare.measure import Logits, Measures, compare, interleaved, logits_of, ratios
 from edge_node.prepare.progress import counted, log
-from edge_node.prepare.search import Search
+from edge_node.prepare.search import StaticRecipe
 from edge_node.prepare.targets import Target
-from edge_node.prepare.variants import Calibration, Method
+from edge_node.prepare.variants import Calibration, Static
 from protos.artifact import Precision
+from protos.codec import Tensor
 
 _BINS = 15
-_SIMPLE: tuple[Method, ...] = ("fp16", "weight-only", "dynamic")
 _ROUNDS = 100
 """At least: fewer have no 99th percentile."""
-_ALWAYS = 1.0
-"""A budget that every variant keeps, so that none is put back to float."""
 
 
 @dataclass(frozen=True)
@@ -73,18 +73,27 @@ class Row:
 
 
 def variants_of(
-    model: onnx.ModelProto,
-    target: Target,
-    calibration: Samples,
-    samples: Samples,
-    ranges: Sequence[Calibration],
+    model: onnx.ModelProto, target: Target, inputs: Tensor, ranges: Sequence[Calibration]
 ) -> list[Contestant]:
-    """The folded float model, then each way to make it smaller."""
+    """The folded float model, then each way to make it smaller; ``inputs`` (n, ...) give the ranges."""
     with tempfile.TemporaryDirectory() as folder:
-        search = Search(Path(folder), model, target, calibration, samples)
-        static = [variant for one in ranges for variant in search.static((one,), _ALWAYS)]
-        made = [search.float, *static, *(search.simple(method) for method in _SIMPLE)]
-    return [Contestant(one.name, one.precision, one.model) for one in made]
+        plain = Static(Path(folder) / "plain", model, target, inputs)
+        statics = [plain]
+        if (equalized := equalize(model, inputs)) is not None:
+            statics.append(Static(Path(folder) / "equalised", equalized, target, inputs))
+        recipes = [
+            StaticRecipe(static, one, corrected, equalized=static is not plain)
+            for one in ranges
+            for static in statics
+            for corrected in (False, True)
+        ]
+        return [
+            Contestant(REFERENCE, "fp32", model),
+            *(Contestant(it.name, "int8", it.make()) for it in counted(recipes, "quantising")),
+            Contestant("fp16", "fp16", variants.fp16(model)),
+            Contestant("weight-only", "int8", plain.weight_only(ranges[0])),
+            Contestant("dynamic", "int8", variants.dynamic(model, target)),
+        ]
 
 
 def rows_of(
@@ -116,7 +125,7 @@ def rows_of(
 
 
 def timings_of(
-    models: Mapping[str, onnx.ModelProto], inputs: NDArray[np.generic], threads: Sequence[int]
+    models: Mapping[str, onnx.ModelProto], inputs: Tensor, threads: Sequence[int]
 ) -> dict[int, dict[str, Timing]]:
     """By threads, then by name; all models take turns."""
     found = {}

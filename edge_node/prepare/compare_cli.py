@@ -148,7 +148,7 @@ def _contestants(
     calibration, measured = split(samples, options.max_drop)
     ranges = get_args(Calibration) if options.calibration == "all" else (options.calibration,)
     folded = graph.fold(graph.check(given[0].model, given[0].name), given[0].name)
-    made = variants_of(folded, targets.resolve("auto"), calibration, measured, ranges)
+    made = variants_of(folded, targets.resolve("auto"), calibration.inputs, ranges)
     return [*made, *given[1:]], measured
 
 

@@ -20,7 +20,10 @@ from edge_node.prepare.pack import Facts, pack
 from tests.edge_node.prepare import nets
 from tests.nodes import finished
 
-NAMES = ["fp32", "static minmax", "static minmax, bias-corrected", "fp16", "weight-only", "dynamic"]
+STATIC = [
+    f"static minmax{more}" for more in ("", ", bias-corrected", ", equalised", ", equalised, bias-corrected")
+]
+NAMES = ["fp32", *STATIC, "fp16", "weight-only", "dynamic"]
 Report = dict[str, Any]
 ALL = Share(1.0, 0.9, 1.0)
 
