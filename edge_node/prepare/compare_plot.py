@@ -19,11 +19,12 @@ def write_plot(path: Path, rows: Sequence[Row], title: str) -> None:
 
     with mpl.rc_context({"svg.hashsalt": "tidegate"}):
         figure, panels = plt.subplots(1, 2, figsize=(10, 4.5), sharey=True, layout="constrained")
-        costs = ([row.timings[1].share for row in rows], [row.size / 1e6 for row in rows])
+        unit = 1e6 if max(row.size for row in rows) > 1e6 else 1e3
+        costs = ([row.timings[1].share for row in rows], [row.size / unit for row in rows])
         for axes, cost, on in zip(panels, costs, fronts(rows), strict=True):
             _panel(axes, rows, cost, on)
         panels[0].set_xlabel("time of one inference at 1 thread, share of the first's")
-        panels[1].set_xlabel("file, MB")
+        panels[1].set_xlabel("file, MB" if unit > 1e3 else "file, kB")
         labelled = rows[0].measures.accuracy is not None
         panels[0].set_ylabel("top-1, % (bars: 95 %)" if labelled else "agreement with the first, %")
         figure.suptitle(title)
