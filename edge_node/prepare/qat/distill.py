@@ -53,8 +53,8 @@ class Imitation:
             wanted = self.teacher(inputs)
         if wanted.shape != logits.shape:
             raise QatError(f"the teacher gives {tuple(wanted.shape)}, the model {tuple(logits.shape)}")
-        softened = [functional.log_softmax(it / self.temperature, 1) for it in (logits, wanted)]
-        divergence = functional.kl_div(*softened, reduction="batchmean", log_target=True)
+        student, teacher = (functional.log_softmax(it / self.temperature, 1) for it in (logits, wanted))
+        divergence = functional.kl_div(student, teacher, reduction="batchmean", log_target=True)
         return divergence * self.temperature**2
 
 

@@ -13,7 +13,8 @@ from edge_node.prepare.data import Dataset, Samples
 from edge_node.prepare.errors import PrepareError
 from edge_node.prepare.measure import logits_of, measure
 from edge_node.prepare.pack import Facts
-from edge_node.prepare.quantize import Quantized, quantize
+from edge_node.prepare.quantize import quantize
+from edge_node.prepare.quantized import Quantized
 from edge_node.prepare.variants import Reader
 from tests.edge_node.prepare import nets
 from tests.models import linear
