@@ -102,7 +102,7 @@ def _put(tables: dict[str, Any], key: str, value: object, origin: str) -> None:
 def _decode(folder: Path, wanted: type, value: object) -> object:
     """The one thing in settings that msgspec does not know: a path."""
     if not issubclass(wanted, Path):
-        raise NotImplementedError(f"settings of type {wanted}")
+        raise TypeError(f"settings of type {wanted} cannot be read")
     if not isinstance(value, str):
         raise TypeError(f"Expected a path, got `{value.__class__.__name__}`")
     return folder / Path(value).expanduser()
