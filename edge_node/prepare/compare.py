@@ -21,13 +21,15 @@ from edge_node.prepare.errors import GraphError
 from edge_node.prepare.footprint import live_bytes
 from edge_node.prepare.measure import Logits, Measures, compare, interleaved, logits_of, ratios
 from edge_node.prepare.progress import counted, log
-from edge_node.prepare.search import StaticRecipe
+from edge_node.prepare.search import StaticRecipe, best
 from edge_node.prepare.targets import Target
 from edge_node.prepare.variants import Calibration, Static
 from protos.artifact import Precision
 from protos.codec import Tensor
 
 _BINS = 15
+_STATIC = "static "
+"""All of them are equally fast: which is best, their answers say."""
 _ROUNDS = 100
 """At least: fewer have no 99th percentile."""
 
@@ -153,10 +155,12 @@ def chosen(rows: Sequence[Row], max_drop: float) -> Choice | None:
     """By the rule of ``prepare quantize``; none if there is no fp32 reference to hold them to."""
     if rows[0].name != REFERENCE:
         return None
+    static = [row for row in rows if row.name.startswith(_STATIC)]
+    finalists = [best(static, max_drop), *(row for row in rows if row not in static)]
     return choose(
         [
             Candidate(it.name, it.precision, it.measures.drop.value, it.size, it.timings[1].share)
-            for it in rows
+            for it in finalists
         ],
         max_drop,
     )

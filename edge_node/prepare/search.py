@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import onnx
 
@@ -145,7 +146,17 @@ class Search:
         return Static(self._folder / "equalised", model, self._target, self._calibration)
 
 
-def best(tried: Sequence[Variant], max_drop: float) -> Variant:
+class Measured(Protocol):
+    """Anything that was held to the reference."""
+
+    @property
+    def measures(self) -> Measures: ...
+
+
+Tried = TypeVar("Tried", bound=Measured)
+
+
+def best(tried: Sequence[Tried], max_drop: float) -> Tried:
     """Of those that keep the budget, else of all, the simplest that is about as close to fp32 as any."""
     kept = [one for one in tried if one.measures.drop.value <= max_drop] or tried
     closest = min(one.measures.distance for one in kept)

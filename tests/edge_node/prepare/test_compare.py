@@ -12,7 +12,7 @@ import onnx
 import pytest
 
 from edge_node.prepare import cli
-from edge_node.prepare.compare import Row, Timing, calibration_error, front, precision_of
+from edge_node.prepare.compare import Row, Timing, calibration_error, chosen, front, precision_of, quality
 from edge_node.prepare.compare_energy import joules_of, rapl
 from edge_node.prepare.compare_memory import memory_of
 from edge_node.prepare.measure import Measures, Share
@@ -139,6 +139,22 @@ def row(name: str, right: float) -> Row:
 def test_the_front_holds_what_nothing_beats() -> None:
     rows = [row("best", 0.9), row("cheap", 0.8), row("beaten", 0.8), row("twin", 0.8)]
     assert front(rows, [3, 1, 2, 1]) == {"best", "cheap", "twin"}
+
+
+def test_of_static_variants_the_one_closest_to_fp32_is_best_not_the_luckiest() -> None:
+    rows = [
+        replace(row("fp32", 0.9), precision="fp32"),
+        row("static minmax", 0.95),
+        row("static entropy", 0.9),
+    ]
+    rows = [
+        replace(it, measures=replace(it.measures, distance=far, drop=Share(0.9 - quality(it), 0, 0)))
+        for it, far in zip(rows, (0.0, 0.5, 0.1), strict=True)
+    ]
+    rows[0] = replace(rows[0], size=4)
+    choice = chosen(rows, 0.01)
+    assert choice
+    assert choice.name == "static entropy"
 
 
 def test_precision_is_what_the_graph_shows() -> None:
