@@ -56,6 +56,6 @@ def _extract(options: argparse.Namespace) -> str:
 
 def _samples(path: Path) -> Tensor:
     try:
-        return np.asarray(np.load(path))
+        return np.asarray(np.lib.format.open_memmap(path, mode="r"))
     except (OSError, ValueError) as error:
         raise PrepareError(f"samples {path}: {error}") from error

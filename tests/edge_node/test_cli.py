@@ -106,6 +106,7 @@ def test_pack_makes_an_artifact_that_a_node_runs(workplace: Path) -> None:
         (["--labels", "absent"], "labels absent: "),
         (["--samples", "absent"], "samples absent: "),
         (["--samples", "labels.txt"], "samples labels.txt: "),
+        (["--samples", "empty"], "samples empty: "),
         (["--cloud", "absent"], "cloud model absent: "),
     ],
 )
@@ -113,6 +114,7 @@ def test_a_mistake_in_packing_is_one_line(workplace: Path, change: list[str], pr
     linear(workplace / "colours.onnx")
     np.save("samples.npy", samples())
     Path("labels.txt").write_text("\n".join(LABELS))
+    Path("empty").touch()
     given = {"--labels": "labels.txt", "--samples": "samples.npy"}
     model = change[0] if len(change) == 1 else "colours.onnx"
     given.update([change] if len(change) == 2 else [])  # type: ignore[list-item] # a pair
