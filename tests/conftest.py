@@ -20,6 +20,11 @@ settings.register_profile("tidegate", deadline=None)  # a machine that is busy i
 settings.load_profile("tidegate")
 
 
+def pytest_configure() -> None:
+    """A runner in the background ignores Ctrl-C, and the programs under test would inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Where everything was installed to be tested, a skipped test is a failure."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")

@@ -1,12 +1,12 @@
 """The photo scenario: which photos, which labels, and how the gate is tuned on them."""
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from deploy.demo.errors import DemoError
+from deploy.demo.photos import efficientnet
 from deploy.demo.photos.build import OFFLOADED, artifacts, tune
 from deploy.demo.photos.images import FEWEST, read_labels, split
 from protos import image
@@ -92,9 +92,11 @@ def test_a_file_that_is_no_photo_is_one_clear_line(tmp_path: Path, folder: Path)
         artifacts(tmp_path, split(folder).tuning, None, lambda _: None)
 
 
-@pytest.mark.skipif(find_spec("torch") is not None, reason="torch is here")
-def test_without_torch_it_says_what_to_install(tmp_path: Path, folder: Path) -> None:
+def test_a_missing_package_is_said_with_what_to_install(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(efficientnet, "_NEEDED", ("numpy", "absent_package"))
     for file in folder.glob("*.jpg"):
         file.write_bytes(image.encode(np.zeros((8, 8, 3), np.uint8)))
-    with pytest.raises(DemoError, match=r"torch: run `pip install -e '.\[photos\]'`"):
+    with pytest.raises(DemoError, match=r"with absent_package: run `pip install -e '.\[photos\]'`"):
         artifacts(tmp_path, split(folder).tuning, None, lambda _: None)
