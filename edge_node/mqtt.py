@@ -3,6 +3,7 @@
 import select
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +16,8 @@ from edge_node.errors import NodeError
 
 KEEP_ALIVE = 30
 """Seconds. A dead link is noticed, and the last will spoken, within one and a half of it."""
+LINGER = 0.002
+"""Seconds from a wake-up to the work: who woke us goes on first, and what comes meanwhile is sent along."""
 CONNECT_TIMEOUT = 3.0
 """Seconds for a broker to accept a connection."""
 
@@ -67,6 +70,7 @@ class Loop:
         self._idle = False
         if self._wake_out in readable:
             self._wake_out.recv(4096)
+            time.sleep(LINGER)
         if buffered or connection in readable:
             self._client.loop_read()
         if writable:

@@ -16,32 +16,36 @@ from tests.benchmarks.table import Row
 
 ROUNDS = 7
 PACE = 0.005
-"""Seconds between two samples when the cost of one is measured: the pace of a sensor."""
-SINGLE = 200
-"""Samples a round of the cost."""
+"""Seconds of rest before a sample: a core that has slept is slow at first, at the model as at all else."""
+TURNS = 1000
+"""Samples of the cost."""
 BURST = 1.0
 """Seconds a round of the throughput."""
 
 
 def measure(artifacts: Mapping[str, tuple[Path, Tensor | bytes]]) -> dict[str, list[Row]]:
-    """Both tables, for each model the artifact and a sample of which are given."""
+    """All tables, for each model the artifact and a sample of which are given."""
     return {
-        "cost of one sample, at a sensor's pace": [cost(name, *it) for name, it in artifacts.items()],
+        "cost of one sample, one after another": [cost(name, *it) for name, it in artifacts.items()],
+        "the same, each after 5 ms of rest": [cost(name, *it, PACE) for name, it in artifacts.items()],
         "throughput, flat out": [throughput(name, *it) for name, it in artifacts.items()],
     }
 
 
-def cost(name: str, artifact: Path, data: Tensor | bytes) -> Row:
-    """Microseconds of one sample, medians of rounds; ``own`` is what Tidegate adds to model and input."""
+def cost(name: str, artifact: Path, data: Tensor | bytes, pace: float = 0) -> Row:
+    """Median microseconds of each stage, by turns; ``own`` is what Tidegate adds to model and input.
+
+    Each ``own`` is of three neighbours in time, so that a machine that drifts does not count.
+    """
     with _open_node(artifact) as node:
         stages = _stages(node, data)
-        rounds = [{stage: _median(run) for stage, run in stages.items()} for _ in range(ROUNDS)]
-    own = [it["pipeline"] - it["session.run"] - it["preprocess"] for it in rounds]
+        turns = [{stage: _microseconds(run, pace) for stage, run in stages.items()} for _ in range(TURNS)]
+    own = sorted(it["pipeline"] - it["session.run"] - it["preprocess"] for it in turns)
     return {
         "model": name,
-        **{f"{stage}, µs": statistics.median(it[stage] for it in rounds) for stage in stages},
+        **{f"{stage}, µs": statistics.median(it[stage] for it in turns) for stage in stages},
         "own, µs": statistics.median(own),
-        "own, best and worst round": f"{min(own):.0f} to {max(own):.0f}",
+        "own, middle half": f"{own[TURNS // 4]:.0f} to {own[3 * TURNS // 4]:.0f}",
     }
 
 
@@ -86,15 +90,13 @@ def _open_node(artifact: Path) -> Iterator[EdgeNode]:
             yield node
 
 
-def _median(run: Callable[[], object]) -> float:
-    """Median microseconds of a call, one every ``PACE`` seconds."""
-    times = []
-    for _ in range(SINGLE):
-        time.sleep(PACE)
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times) * 1e6
+def _microseconds(run: Callable[[], object], pace: float) -> float:
+    """One call, ``pace`` seconds after the last."""
+    if pace:
+        time.sleep(pace)
+    start = time.perf_counter()
+    run()
+    return (time.perf_counter() - start) * 1e6
 
 
 def _rate(run: Callable[[], object], settle: Callable[[], None] = lambda: None) -> float:

@@ -117,11 +117,16 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)  # with more, sums and so figures would depend on the machine's cores
-    known = msgspec.json.decode(FIGURES.read_bytes(), type=dict[str, Measured]) if FIGURES.exists() else {}
     for name in [options.only] if options.only else TASKS:
-        known[name] = _measured(TASKS[name](), options.seeds)
-        FIGURES.parent.mkdir(parents=True, exist_ok=True)
-        FIGURES.write_bytes(msgspec.json.format(msgspec.json.encode(known), indent=1) + b"\n")
+        _keep(name, _measured(TASKS[name](), options.seeds))
+
+
+def _keep(name: str, measured: Measured) -> None:
+    """Add a task to the figures, or replace it, and write the report of all that is known."""
+    known = msgspec.json.decode(FIGURES.read_bytes(), type=dict[str, Measured]) if FIGURES.exists() else {}
+    known[name] = measured
+    FIGURES.parent.mkdir(parents=True, exist_ok=True)
+    FIGURES.write_bytes(msgspec.json.format(msgspec.json.encode(known), indent=1) + b"\n")
     REPORT.write_text(
         "\n".join([_introduction(), *(_section(known[name]) for name in TASKS if name in known)])
     )
