@@ -9,7 +9,7 @@ import copy
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,9 +57,14 @@ Every int8 figure is onnxruntime's on the exported graph, not the fake-quantised
 percentage points of top-1; ± is the 95 % interval of the mean over the seeds (Student's t); a seed is
 a training of its own from other initial weights, whose network then goes all ways.
 
+| task | seeds | fp32, % | PTQ, % | QAT, % | QAT less fp32 | QAT less PTQ |
+| --- | --- | --- | --- | --- | --- | --- |
+{summary}
+The ways:
+
 | way | what it is |
 | --- | --- |
-"""
+{ways}"""
 
 SECTION = """
 ## {name}
@@ -73,8 +78,8 @@ SECTION = """
 - **QAT less fp32: {fp32} points**; less fp32+: {further}
 - **QAT less PTQ: {ptq} points**; less PTQ of fp32+: {ptq_further}
 - PTQ loses more than a point in {lossy} of {seeds} seeds; QAT is at least as good as PTQ in {better}.
-{channels}- The exported graph gives the class of the fake-quantised model on {agreements} of the samples;
-  {layers} layers run in int8; the file went from {sizes} kB.
+{channels}- The exported graph gives the class of the fake-quantised model on {agreement} of the samples
+  or more; {layers} layers run in int8; the file went from {sizes} kB.
 - Settings: {settings}.
 - Measured in {minutes:.0f} minutes on {machine}.
 """
@@ -127,9 +132,8 @@ def _keep(name: str, measured: Measured) -> None:
     known[name] = measured
     FIGURES.parent.mkdir(parents=True, exist_ok=True)
     FIGURES.write_bytes(msgspec.json.format(msgspec.json.encode(known), indent=1) + b"\n")
-    REPORT.write_text(
-        "\n".join([_introduction(), *(_section(known[name]) for name in TASKS if name in known)])
-    )
+    tasks = [known[it] for it in TASKS if it in known]
+    REPORT.write_text("\n".join([_introduction(tasks), *map(_section, tasks)]))
 
 
 def _measured(task: Task, seeds: int) -> Measured:
@@ -229,13 +233,26 @@ def _machine() -> str:
     return f"{found['cpu']} ({found['flags']}; torch {torch.__version__}, onnxruntime {found['onnxruntime']})"
 
 
-def _introduction() -> str:
-    return INTRODUCTION + "".join(f"| {way} | {what} |\n" for way, what in WAYS.items())
+def _introduction(known: Iterable[Measured]) -> str:
+    ways = "".join(f"| {way} | {what} |\n" for way, what in WAYS.items())
+    return INTRODUCTION.format(ways=ways, summary="".join(map(_summary, known)))
+
+
+def _summary(measured: Measured) -> str:
+    """A line of the first table."""
+    runs = measured.runs
+    cells = [
+        measured.name,
+        str(len(runs)),
+        *(_interval([run.top1[way] for run in runs]) for way in ("fp32", "PTQ", "QAT")),
+        _difference(runs, "QAT", "fp32"),
+        _difference(runs, "QAT", "PTQ"),
+    ]
+    return f"| {' | '.join(cells)} |\n"
 
 
 def _section(measured: Measured) -> str:
     runs = measured.runs
-    agreements = [f"{run.agreement:.2%}" for run in runs]
     sizes = " to ".join(f"{np.mean([run.bytes[it] for run in runs]) / 1000:.1f}" for it in runs[0].bytes)
     table = [
         f"| {way} | {_interval([run.top1[way] for run in runs])} | {_difference(runs, way, 'fp32')} "
@@ -257,7 +274,7 @@ def _section(measured: Measured) -> str:
         seeds=len(runs),
         better=sum(run.top1["QAT"] >= run.top1["PTQ"] for run in runs),
         channels=_by_channel(runs),
-        agreements=", ".join(agreements),
+        agreement=f"{min(run.agreement for run in runs):.2%}",
         layers=runs[0].layers,
         sizes=sizes,
     )
@@ -267,7 +284,7 @@ def _by_channel(runs: Sequence[Run]) -> str:
     """What the simpler remedy gives, where the task forgoes it."""
     given = [run.by_channel for run in runs if run.by_channel is not None]
     return (
-        f"\n  With scales by channel PTQ alone gives {_interval(given)} %: the cheaper remedy."
+        f"- With scales by channel PTQ alone gives {_interval(given)} %: the cheaper remedy.\n"
         if given
         else ""
     )
