@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from deploy.demo.wrist import data
 from deploy.demo.wrist.fit import BATCH, SMOOTHING, Pool
-from deploy.demo.wrist.nets import EdgeNet, Normalise
+from deploy.demo.wrist.nets import EdgeNet, Normalise, parameters
 from deploy.demo.wrist.train import download
 from edge_node.prepare.qat.api import Quantization, Training
 
@@ -84,7 +84,7 @@ def motion() -> Task:
     return Task(
         name="Motion",
         about=f"wrist motion, {len(held_out[1])} windows of three people whom no training saw; the demo's "
-        "edge network (three convolutions, 1,871 parameters); weights by channel",
+        f"edge network (three convolutions, {parameters(EdgeNet()):,} parameters); weights by channel",
         make=lambda: nn.Sequential(Normalise(pool.signal.mean(0), pool.signal.std(0)), EdgeNet()),
         epochs=60,
         rate=1e-2,
