@@ -49,6 +49,7 @@ constraints:
 .venv/%: pyproject.toml constraints.txt | .venv/bin/python
 	@echo "installing tidegate[$*] into .venv (once)"
 	@$(INSTALL) --editable '.[$*]'
+	@rm -rf .mypy_cache # what it remembers of packages that were missing would be wrong
 	@touch $@
 
 .venv/bin/python:
