@@ -96,6 +96,7 @@ def test_a_file_is_not_overwritten(model: Path, out: Path) -> None:
     out.write_text("x")
     with refused(out, "exists and is no artifact"):
         pack(out, model, FACTS, samples())
+    assert out.read_text() == "x"
 
 
 @pytest.mark.parametrize(
