@@ -104,6 +104,8 @@ class Cloud(Section, frozen=True, kw_only=True):
     """Publish the edge answer if the cloud has not answered this long after capture, in seconds."""
     max_inflight: Count = 8
     """Calls that may be under way at once."""
+    delivery: Literal["wait", "provisional"] = "wait"
+    """`wait`: one result, by the deadline. `provisional`: the edge answer at once, the cloud's when it comes."""
     tls: Tls | None = None
     """Encrypt; default: plaintext."""
 
@@ -129,6 +131,33 @@ class Mqtt(Section, frozen=True, kw_only=True):
     """Encrypt; default: plaintext."""
 
 
+class Outbox(Section, frozen=True, kw_only=True):
+    """Where results wait until they are confirmed, on disk. With `[mqtt]` it is always there."""
+
+    path: Path | None = None
+    """Its folder; default: `outbox/<site>.<name>` in systemd's state directory, else in the user's."""
+    confirm: Literal["puback", "sink"] = "puback"
+    """Who ends the wait: the broker, by its word; or the results sink, once it has stored the result."""
+    unheard: Literal["keep", "confirm"] = "keep"
+    """A result for which the broker knew no subscriber: keep it and try again, or be content."""
+    linger: Seconds = 0.25
+    """No two commits come closer together than this, in seconds; the first after a pause is at once."""
+    replay_rate: Annotated[float, Meta(gt=0)] = 1000
+    """Waiting results sent a second once the broker is back, so that new ones are not delayed."""
+    policy: Literal["drop_oldest", "drop_newest", "reject"] = "drop_oldest"
+    """When it is full: which result goes, and is counted; `reject` takes no new sample instead."""
+    max_bytes: Count = 256 * 2**20
+    """Size of the waiting results."""
+    max_rows: Count = 1_000_000
+    """Number of the waiting results."""
+    max_age: Seconds = 7 * 86_400
+    """Age from which a waiting result is dropped, and counted, in seconds of the device's uptime."""
+    max_held_bytes: Count = 64 * 2**20
+    """Size of the inputs that wait for the cloud with `delivery = "provisional"`; the surest go first."""
+    ballast: Annotated[int, Meta(ge=0)] = 2**20
+    """Bytes set aside on the disk, given up when it is full, so that the outbox can still shrink."""
+
+
 class Metrics(Section, frozen=True, kw_only=True):
     """Where Prometheus finds this node."""
 
@@ -148,6 +177,7 @@ class EdgeConfig(Section, frozen=True, kw_only=True):
     gate: Gate = Gate()
     cloud: Cloud | None = None
     mqtt: Mqtt | None = None
+    outbox: Outbox = Outbox()
     metrics: Metrics = Metrics()
 
 

@@ -1,6 +1,7 @@
 """The first noun of the path: what a source gives."""
 
 import time
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -24,3 +25,5 @@ class Sample:
     """Wall time: a label, never a measure."""
     started: float = field(default_factory=time.monotonic)
     """Seconds of the monotonic clock at capture: what deadlines and latencies count from."""
+    place: Hashable = None
+    """Where it stands in a source that can be replayed: finished in the transaction of its result."""

@@ -34,6 +34,14 @@ class Reason(StrEnum):
     """Too many calls were in flight, or the cloud pushed back."""
     CLOUD_ERROR = auto()
     """The cloud refused the call or sent something that is no answer."""
+    CIRCUIT_OPEN = auto()
+    """The cloud failed too often lately: it was not asked."""
+    BUDGET_EXHAUSTED = auto()
+    """The offload budget had no room for it."""
+    NO_GAIN = auto()
+    """The cloud would not have known better, by what has been measured: it was not asked."""
+    DEFERRED = auto()
+    """Only of a provisional result: the cloud has been asked, a final result follows."""
     EDGE_ONLY = auto()
     """The edge was not sure, and no cloud is configured."""
     INVALID_SAMPLE = auto()
@@ -76,15 +84,18 @@ class Result(Strict, frozen=True, kw_only=True):
 
     schema: Literal["tidegate.result/1"] = "tidegate.result/1"
     id: str
-    """The same on every delivery of this result: deduplicate by it."""
+    """The same on every delivery, provisional or final: deduplicate by it and the state."""
     site: Id
     node: Id
     seq: Annotated[int, Meta(ge=0)]
-    """Counts the results of one session of a node."""
+    """Counts what a node publishes, without a gap and across restarts: the order of publication."""
+    stream: Annotated[int, Meta(ge=0)] = 0
+    """Which count that is: a node that lost its outbox begins another one."""
     sample: str
     """The source's name of the sample: a file, an index, a line."""
     captured_at: Annotated[datetime, Meta(tz=True)]
-    state: Literal["final"] = "final"
+    state: Literal["provisional", "final"] = "final"
+    """Of each sample there is one final result; a provisional one may precede it."""
     route: Literal["edge", "cloud"]
     reason: Reason
     label: str | None
@@ -95,6 +106,7 @@ class Result(Strict, frozen=True, kw_only=True):
     model: Model
     latency_ms: Latency
     replayed: bool = False
+    """It was not sent when it was made, or it is sent once more."""
     error: str | None = None
     """One line, where there is something to say: what is wrong with the sample, what the cloud answered."""
 
