@@ -105,7 +105,7 @@ class Cloud(Section, frozen=True, kw_only=True):
     max_inflight: Count = 8
     """Calls that may be under way at once."""
     delivery: Literal["wait", "provisional"] = "wait"
-    """`wait`: one result, by the deadline. `provisional`: the edge answer at once, the cloud's when it comes."""
+    """`wait`: one result, by the deadline. `provisional`: the edge's at once, the cloud's when it comes."""
     tls: Tls | None = None
     """Encrypt; default: plaintext."""
 
