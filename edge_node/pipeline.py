@@ -4,11 +4,13 @@ Everything else is a plug with one method. One sample, one result: whatever fail
 with a reason, and it is counted here, once.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import count
+from threading import Lock
 
 from edge_node.errors import SampleError
 from edge_node.fallback import Deferral, Fallback, Outcome
@@ -23,7 +25,7 @@ from protos import result as contract
 from protos.result import Answer, Latency, Reason, Result
 
 CONFIDENT = Outcome(Reason.CONFIDENT)
-UNSURE = Decision(0, 0.0, accepted=False)
+UNSURE = Decision(0, 0.0, math.nan, accepted=False)
 """What the edge makes of a sample that it could not read."""
 
 
@@ -32,7 +34,7 @@ class Passage:
     """One sample under way, and what the edge made of it."""
 
     sample: Sample
-    seq: int
+    id: str
     decision: Decision
     edge_seconds: float
     deliver: Callable[[Result], None] | None
@@ -51,7 +53,10 @@ class Pipeline:
     meter: Meter
     deadline: float
     """Seconds from capture within which the cloud may answer."""
-    _seq: Iterator[int] = field(default_factory=count)
+    first_seq: int = 0
+    """Number of the first result: the count goes on where the last session of this node left it."""
+    _samples: Iterator[int] = field(default_factory=count)
+    _turn: Lock = field(default_factory=Lock)
 
     def process(
         self, sample: Sample, deliver: Callable[[Result], None] | None = None, *, patient: bool = False
@@ -61,29 +66,33 @@ class Pipeline:
         ``patient``: wait for a free slot to the cloud. Never raises for a sample's sake.
         """
         started = time.monotonic()
-        seq = next(self._seq)
+        result_id = self.identity.result_id(next(self._samples))
         self.meter.samples.inc()
         try:
             tensor = self.preprocess(sample)
             prepared = time.monotonic()
             decision = self.gate.decide(self.model.predict(tensor))
         except SampleError as error:
-            passage = Passage(sample, seq, UNSURE, time.monotonic() - started, deliver)
+            passage = Passage(sample, result_id, UNSURE, time.monotonic() - started, deliver)
             return self._finish(passage, Outcome(Reason.INVALID_SAMPLE, error=str(error)))
         decided = time.monotonic()
         self.meter.edge(
             decision.confidence, prepared - started, decided - prepared, payload_bytes(sample, tensor)
         )
-        passage = Passage(sample, seq, decision, decided - started, deliver)
+        passage = Passage(sample, result_id, decision, decided - started, deliver)
         if decision.accepted:
             return self._finish(passage, CONFIDENT)
         deferral = Deferral(
-            request_id=self.identity.result_id(seq),
+            request_id=result_id,
             payload=payload(sample, tensor, self.model.artifact.manifest),
             deadline=sample.started + self.deadline,
             patient=patient,
         )
         return self.fallback.submit(deferral, partial(self._finish, passage))
+
+    @cached_property
+    def _seq(self) -> Iterator[int]:
+        return count(self.first_seq)
 
     @cached_property
     def _model(self) -> contract.Model:
@@ -96,13 +105,14 @@ class Pipeline:
         )
 
     def _finish(self, passage: Passage, outcome: Outcome) -> None:
-        result = self._result(passage, outcome)
+        with self._turn:  # the numbers are the order of publication, whichever thread brings the outcome
+            result = self._result(passage, outcome, next(self._seq))
+            self.publisher.publish(result, place=passage.sample.place)
         self.meter.result(result.route, outcome.reason, result.latency_ms.total / 1e3)
-        self.publisher.publish(result)
         if passage.deliver is not None:
             passage.deliver(result)
 
-    def _result(self, passage: Passage, outcome: Outcome) -> Result:
+    def _result(self, passage: Passage, outcome: Outcome, seq: int) -> Result:
         labels = self.model.artifact.manifest.labels
         sample, decision = passage.sample, passage.decision
         readable, by_cloud = outcome.reason is not Reason.INVALID_SAMPLE, outcome.reason is Reason.CLOUD
@@ -110,10 +120,11 @@ class Pipeline:
         cloud = _answer(labels, outcome) if by_cloud else None
         final = cloud or edge
         return Result(
-            id=self.identity.result_id(passage.seq),
+            id=passage.id,
             site=self.identity.node.site,
             node=self.identity.node.name,
-            seq=passage.seq,
+            seq=seq,
+            stream=self.identity.stream,
             sample=sample.name,
             captured_at=sample.captured_at,
             route="cloud" if by_cloud else "edge",

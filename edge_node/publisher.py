@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections import deque
+from collections.abc import Hashable
 from contextlib import suppress
 from threading import Event
 from typing import Protocol
@@ -21,14 +22,14 @@ log = logging.getLogger(__name__)
 class Publisher(Protocol):
     """Takes results."""
 
-    def publish(self, result: Result) -> None:
-        """Accept a result, from any thread, without waiting for anybody."""
+    def publish(self, result: Result, *, place: Hashable = None) -> None:
+        """Accept a result and the place of its sample, from any thread, without waiting for anybody."""
 
 
 class NoPublisher:
     """For who takes results from ``EdgeNode.infer`` and nowhere else."""
 
-    def publish(self, result: Result) -> None:
+    def publish(self, result: Result, *, place: Hashable = None) -> None:
         """Forget it."""
 
 
@@ -38,7 +39,7 @@ class StdoutPublisher:
     def __init__(self, stop: Event) -> None:
         self._stop = stop
 
-    def publish(self, result: Result) -> None:
+    def publish(self, result: Result, *, place: Hashable = None) -> None:  # noqa: ARG002
         """Write and flush, since the reader may be a pipe; a closed pipe stops the node."""
         try:
             sys.stdout.buffer.write(contract.encode(result) + b"\n")
@@ -58,7 +59,7 @@ class MqttPublisher:
         connection.carry(self)
         meter.queued.set_function(self.outstanding)
 
-    def publish(self, result: Result) -> None:
+    def publish(self, result: Result, *, place: Hashable = None) -> None:  # noqa: ARG002
         """Queue a result; if the queue is full the oldest goes, and is counted."""
         if len(self._waiting) >= self._max_queued:
             with suppress(IndexError):  # sent meanwhile

@@ -1,5 +1,6 @@
 """Plugs of the pipeline that do what they are told."""
 
+from collections.abc import Hashable
 from threading import Lock
 
 from edge_node.fallback import Deferral, Done, Outcome
@@ -12,7 +13,7 @@ class Kept:
     def __init__(self) -> None:
         self.results: list[Result] = []
 
-    def publish(self, result: Result) -> None:
+    def publish(self, result: Result, *, place: Hashable = None) -> None:  # noqa: ARG002
         self.results.append(result)
 
 
