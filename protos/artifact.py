@@ -18,6 +18,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from protos.codec import DTYPES, Tensor
+from protos.score import Gain, Msp, ScoreSpec
 
 MODEL = "model.onnx"
 MANIFEST = "manifest.json"
@@ -81,10 +82,11 @@ class ImageInput(Part, frozen=True, kw_only=True, tag="image", tag_field="kind")
 
 
 class Gate(Part, frozen=True, kw_only=True):
-    """When to trust the edge: confidence = max softmax(logits / temperature) >= threshold."""
+    """When to trust the edge: score(logits / temperature) >= threshold."""
 
+    score: ScoreSpec = Msp()
     temperature: Annotated[float, Meta(gt=0)] = 1.0
-    threshold: Annotated[float, Meta(ge=0)]
+    threshold: float
 
 
 class CloudModel(Part, frozen=True, kw_only=True):
@@ -226,7 +228,7 @@ def _contradiction(artifact: Artifact) -> str | None:
     classes = signature.output.shape[1]
     if len(manifest.labels) != classes:
         return f"{len(manifest.labels)} labels for {classes} classes"
-    return _not_an_image_model(manifest) or _wrong_vectors(artifact)
+    return _not_an_image_model(manifest) or _wrong_gain(manifest) or _wrong_vectors(artifact)
 
 
 def _not_an_image_model(manifest: Manifest) -> str | None:
@@ -238,6 +240,17 @@ def _not_an_image_model(manifest: Manifest) -> str | None:
     if spec.datatype == "UINT8" and spec.fits(shape):
         return None
     return f"preprocessing yields UINT8 {list(shape)}, the model takes {spec.datatype} {list(spec.shape)}"
+
+
+def _wrong_gain(manifest: Manifest) -> str | None:
+    """What in a learned score does not go with these classes, or ``None``."""
+    learned = manifest.gate.score if manifest.gate else None
+    if not isinstance(learned, Gain):
+        return None
+    for model in (learned.helps, learned.spoils):
+        if model and len(model.bias) != len(manifest.labels):
+            return f"gate: score gain has {len(model.bias)} biases for {len(manifest.labels)} classes"
+    return None
 
 
 def _wrong_vectors(artifact: Artifact) -> str | None:

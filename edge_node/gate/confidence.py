@@ -1,4 +1,4 @@
-"""The deferral rule: trust the edge where its confidence reaches a threshold."""
+"""The deferral rule: trust the edge where the score of its logits reaches a threshold."""
 
 import math
 from dataclasses import dataclass
@@ -6,8 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_node.gate.scores import Measure, Softmax, msp
+
 NEVER = math.inf
-"""A threshold that no confidence reaches."""
+"""A threshold that no score reaches."""
+ALWAYS = -math.inf
+"""A threshold that every score reaches, and NaN does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,28 +20,30 @@ class Decision:
 
     class_index: int
     confidence: float
+    """Max softmax(logits / temperature): what is published. 0 where a logit is not finite."""
+    score: float
+    """What the threshold is compared to; NaN where a logit is not finite."""
     accepted: bool
 
 
 @dataclass(frozen=True, slots=True)
 class ConfidenceGate:
-    """Max softmax probability after temperature scaling, against a threshold."""
+    """A score of the logits against a threshold; by default max softmax(logits / temperature)."""
 
     temperature: float
     threshold: float
+    score: Measure = msp
 
     def decide(self, logits: NDArray[np.float32]) -> Decision:
-        """``logits``: float32 (classes,). NaN or infinity anywhere defers with confidence 0."""
-        class_index, confidence = softmax_top(logits, self.temperature)
-        return Decision(class_index, confidence, accepted=confidence >= self.threshold and confidence > 0)
+        """``logits``: float32 (classes,). NaN or infinity anywhere, or no class at all, defers."""
+        softmax = Softmax.of(logits, self.temperature)
+        score = float(self.score(softmax))
+        confidence = 1.0 / float(softmax.total)
+        top = int(softmax.weights.argmax())
+        return Decision(top, 0.0 if math.isnan(confidence) else confidence, score, score >= self.threshold)
 
 
 def softmax_top(logits: NDArray[np.float32], temperature: float = 1.0) -> tuple[int, float]:
     """(top class, its softmax probability); probability 0 if a logit is NaN or infinite, or there is none."""
-    if not logits.size:
-        return 0, 0.0
-    top = int(logits.argmax())  # of a NaN, if there is one
-    if not (math.isfinite(logits[top]) and math.isfinite(logits.min())):
-        return top, 0.0
-    with np.errstate(over="ignore"):  # so far below the top that it adds nothing
-        return top, 1.0 / float(np.exp((logits - logits[top]) / temperature).sum())
+    decision = ConfidenceGate(temperature, NEVER).decide(logits)
+    return decision.class_index, decision.confidence
