@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 from edge_node.config import EdgeConfig
 from edge_node.connection import Connection
+from edge_node.gate.policy import make_gate
 from edge_node.handshake import expected_model, open_channel
 from edge_node.identity import Identity
 from edge_node.metrics import Meter
 from edge_node.model import EdgeModel
-from edge_node.node import make_gate
 from edge_node.preprocess import for_manifest
 from edge_node.sources import open_source
 from protos import artifact
@@ -25,7 +25,7 @@ def check(settings: EdgeConfig) -> Iterator[str]:
     open_source(settings.source, connection, meter)
     yield f"model    {manifest.name} {manifest.version}, {manifest.precision}, {len(manifest.labels)} classes"
     yield f"sha256   {model.sha256}"
-    yield f"gate     {settings.gate.policy}: answers itself from confidence {gate.threshold:.4g} on"
+    yield f"gate     {settings.gate.policy}: answers itself from score {gate.threshold:.4g} on"
     if settings.cloud:
         open_channel(settings.cloud).close()
         yield f"cloud    asks {expected_model(settings.cloud, model)} at {settings.cloud.target}"

@@ -13,6 +13,10 @@ from protos.settings import Section
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Seconds = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
+Policy = Literal[
+    "threshold", "always_edge", "always_cloud", "random",
+    "Threshold", "EdgeOnly", "CloudOnly", "Random", "CrossEntropy",
+]  # fmt: skip
 
 
 class Node(Section, frozen=True, kw_only=True):
@@ -36,10 +40,14 @@ class Model(Section, frozen=True, kw_only=True):
 class Gate(Section, frozen=True, kw_only=True):
     """When the edge is trusted."""
 
-    policy: Literal["threshold", "always_edge", "always_cloud"] = "threshold"
-    """`threshold` asks the cloud below a confidence; the other two are baselines to compare with."""
-    threshold: Annotated[float, Meta(ge=0, le=1)] | None = None
-    """Confidence from which the edge is trusted; default: the artifact's."""
+    policy: Policy = "threshold"
+    """`threshold` asks the cloud below a score. Baselines to compare with: `always_edge`, `always_cloud`,
+    `random` (a score of chance, the same for the same sample: `threshold` is the share that asks the cloud).
+    Names of Sedna work too: `Threshold`, `EdgeOnly`, `CloudOnly`, `Random` are these, and `CrossEntropy` is
+    1 + sum p log p / log(classes)."""
+    threshold: float | None = None
+    """Score from which the edge is trusted; default: the artifact's. The score is the confidence, 0 to 1,
+    unless artifact or policy name another."""
 
 
 class ArraySource(Section, frozen=True, kw_only=True, tag="array", tag_field="kind"):

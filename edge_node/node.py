@@ -16,7 +16,8 @@ from edge_node.config import EdgeConfig
 from edge_node.connection import Connection
 from edge_node.errors import NodeError
 from edge_node.fallback import CloudFallback, Fallback, NoFallback
-from edge_node.gate.confidence import NEVER, ConfidenceGate
+from edge_node.gate.confidence import ConfidenceGate
+from edge_node.gate.policy import make_gate
 from edge_node.identity import Identity
 from edge_node.metrics import Meter, serve
 from edge_node.model import EdgeModel
@@ -26,7 +27,6 @@ from edge_node.publisher import MqttPublisher, NoPublisher, Publisher
 from edge_node.sample import Sample
 from edge_node.sources import Source, open_source
 from protos import artifact
-from protos.artifact import Artifact
 from protos.codec import Tensor
 from protos.result import Result
 
@@ -99,19 +99,6 @@ class EdgeNode:
             self.busy_since = None
             if stop.is_set():
                 return
-
-
-def make_gate(settings: config.Gate, artifact: Artifact) -> ConfidenceGate:
-    """The gate of the artifact, as the settings have it; ``NodeError`` if neither names a threshold."""
-    own = artifact.manifest.gate
-    temperature = own.temperature if own else 1.0
-    if settings.policy != "threshold":
-        return ConfidenceGate(temperature, NEVER if settings.policy == "always_cloud" else 0.0)
-    if settings.threshold is not None:
-        return ConfidenceGate(temperature, settings.threshold)
-    if own is None:
-        raise NodeError(f"artifact {artifact.directory} carries no gate: set [gate] threshold")
-    return ConfidenceGate(temperature, own.threshold)
 
 
 def birth_message(model: EdgeModel, policy: str, gate: ConfidenceGate) -> dict[str, object]:

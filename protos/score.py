@@ -3,7 +3,8 @@
 Every score is larger where the edge is surer. ``edge_node.gate.scores`` computes them.
 """
 
-from typing import Annotated
+import math
+from typing import Annotated, ClassVar
 
 import msgspec
 from msgspec import Meta
@@ -11,6 +12,9 @@ from msgspec import Meta
 
 class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind"):
     """A score by name, with its parameters."""
+
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    """The smallest and the largest that it can be."""
 
 
 class Msp(Spec, frozen=True, kw_only=True, tag="msp"):
@@ -24,9 +28,13 @@ class Margin(Spec, frozen=True, kw_only=True, tag="margin"):
 class Negent(Spec, frozen=True, kw_only=True, tag="negent"):
     """Negative entropy of the softmax in nats: -log(classes) to 0."""
 
+    bounds = (-math.inf, 0.0)
+
 
 class Energy(Spec, frozen=True, kw_only=True, tag="energy"):
     """temperature * log sum exp(logits / temperature): unbounded (Liu et al. 2020)."""
+
+    bounds = (-math.inf, math.inf)
 
 
 class MaxLogitPNorm(Spec, frozen=True, kw_only=True, tag="maxlogit-pnorm"):
@@ -46,6 +54,7 @@ class Logistic(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 class Gain(Spec, frozen=True, kw_only=True, tag="gain"):
     """What the cloud is expected to add, negated: P(it spoils) - P(it helps), -1 to 1."""
 
+    bounds = (-1.0, 1.0)
     helps: Logistic
     """The cloud is right where the edge is wrong; fitted without labels: the two disagree."""
     spoils: Logistic | None = None

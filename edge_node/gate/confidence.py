@@ -39,7 +39,7 @@ class ConfidenceGate:
         softmax = Softmax.of(logits, self.temperature)
         score = float(self.score(softmax))
         confidence = 1.0 / float(softmax.total)
-        top = int(softmax.weights.argmax())
+        top = int(softmax.logits.argmax())
         return Decision(top, 0.0 if math.isnan(confidence) else confidence, score, score >= self.threshold)
 
 

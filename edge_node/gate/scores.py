@@ -106,7 +106,7 @@ def maxlogit_pnorm(p: int, softmax: Softmax) -> Floats:
 
 def gain(helps: Learned, spoils: Learned, softmax: Softmax) -> Floats:
     """P(the cloud spoils the answer) less P(it helps), as learned."""
-    top, known = softmax.weights.argmax(axis=-1), features(softmax)
+    top, known = softmax.logits.argmax(axis=-1), features(softmax)
     return spoils(top, known) - helps(top, known)
 
 

@@ -54,7 +54,7 @@ def test_the_environment_overrides_the_file(tmp_path: Path, monkeypatch: pytest.
         (MINIMAL.replace('"edge"', "1"), "model.path: expected a path, got `int`"),
         (MINIMAL.replace('"a"', '"a/b"'), "node.name: expected `str` matching regex"),
         (MINIMAL.replace('"a"', '"+"'), "node.name: expected `str` matching regex"),
-        (MINIMAL + "[gate]\nthreshold = 1.1", "gate.threshold: expected `float` <= 1.0"),
+        (MINIMAL + '[gate]\nthreshold = "high"', "gate.threshold: expected `float | null`, got `str`"),
         (MINIMAL + '[gate]\npolicy = "sometimes"', "gate.policy: invalid enum value 'sometimes'"),
         (MINIMAL + '[source]\nkind = "camera"', "source.kind: invalid value 'camera'"),
         (MINIMAL + '[source]\npath = "x"', "source.kind: required, but not given"),

@@ -224,7 +224,7 @@ def test_a_node_without_a_source_has_nothing_to_run_on(node: EdgeNode) -> None:
 def test_an_artifact_without_a_gate_needs_a_threshold(tmp_path: Path) -> None:
     artifact = cloud_artifact(tmp_path / "gateless")
     with (
-        pytest.raises(NodeError, match=r"carries no gate: set \[gate\] threshold$"),
+        pytest.raises(NodeError, match=r"no threshold for policy threshold: set \[gate\] threshold$"),
         opened(settings(tmp_path, artifact)),
     ):
         pass
