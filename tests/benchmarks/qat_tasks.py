@@ -156,19 +156,24 @@ def _read(part: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         raise SystemExit(f"no {FASHION}: apt-get install dataset-fashion-mnist")
     pixels = gzip.decompress((FASHION / f"{part}-images-idx3-ubyte.gz").read_bytes())[16:]
     classes = gzip.decompress((FASHION / f"{part}-labels-idx1-ubyte.gz").read_bytes())[8:]
-    images = np.frombuffer(pixels, np.uint8).reshape(-1, 1, 28, 28).astype(np.float32)
-    scaled = (images / np.float32(255) - np.float32(MEAN)) / np.float32(DEVIATION)
-    return scaled.astype(np.float32), np.frombuffer(classes, np.uint8).astype(np.int64)
+    images = np.frombuffer(pixels, np.uint8).reshape(-1, 1, 28, 28)
+    return normalised(images), np.frombuffer(classes, np.uint8).astype(np.int64)
 
 
-class _Mean(nn.Module):
+def normalised(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """What the networks take."""
+    scaled = (pixels.astype(np.float32) / np.float32(255) - np.float32(MEAN)) / np.float32(DEVIATION)
+    return scaled.astype(np.float32)
+
+
+class Mean(nn.Module):
     """Over the image."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.mean((2, 3))
 
 
-def _convolution(
+def convolution(
     inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1
 ) -> list[nn.Module]:
     return [
@@ -179,18 +184,18 @@ def _convolution(
 
 
 def _separable(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
-    return [*_convolution(inputs, inputs, 3, stride, inputs), *_convolution(inputs, outputs, 1)]
+    return [*convolution(inputs, inputs, 3, stride, inputs), *convolution(inputs, outputs, 1)]
 
 
 def _plain() -> nn.Module:
     widths = (1, 16, 24, 24, 32)
     steps = zip(widths, widths[1:], (2, 1, 2, 1), strict=False)
-    layers = [it for inputs, outputs, stride in steps for it in _convolution(inputs, outputs, 3, stride)]
-    return nn.Sequential(*layers, _Mean(), nn.Linear(widths[-1], 10))
+    layers = [it for inputs, outputs, stride in steps for it in convolution(inputs, outputs, 3, stride)]
+    return nn.Sequential(*layers, Mean(), nn.Linear(widths[-1], 10))
 
 
 def _depthwise() -> nn.Module:
     blocks = [it for _ in range(8) for it in _separable(16, 16)]
     return nn.Sequential(
-        *_convolution(1, 8, 3, 2), *_separable(8, 16, 2), *blocks, _Mean(), nn.Linear(16, 10)
+        *convolution(1, 8, 3, 2), *_separable(8, 16, 2), *blocks, Mean(), nn.Linear(16, 10)
     )
