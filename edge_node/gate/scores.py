@@ -38,7 +38,7 @@ class Softmax(NamedTuple):
         if not logits.shape[-1]:
             logits = np.full((*logits.shape[:-1], 1), np.nan, np.float32)
         finite = np.logical_and.reduce(np.isfinite(logits), axis=-1, keepdims=True)
-        clean = np.where(finite, logits, np.nan).astype(np.float64)
+        clean = np.where(finite, logits, np.nan).astype(np.float64, order="C")  # a row sums as it does alone
         scaled = (clean - _largest(clean)) / temperature
         weights = np.exp(scaled)
         return cls(clean, temperature, scaled, weights, _sum(weights)[..., 0])
