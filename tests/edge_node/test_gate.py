@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from edge_node.gate.confidence import NEVER, ConfidenceGate, softmax_top
+from edge_node.gate.confidence import ALWAYS, NEVER, ConfidenceGate, softmax_top
 
 FINITE = hnp.arrays(
     np.float32, st.integers(1, 20), elements=st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -53,20 +53,25 @@ def test_a_logit_that_is_no_number_always_defers(
     values: NDArray[np.float32], poison: float, data: st.DataObject
 ) -> None:
     values[data.draw(st.integers(0, len(values) - 1))] = poison
-    decision = ConfidenceGate(1.0, 0.0).decide(values)
+    decision = ConfidenceGate(1.0, ALWAYS).decide(values)
     assert not decision.accepted
     assert decision.confidence == 0
+    assert math.isnan(decision.score)
     assert 0 <= decision.class_index < len(values)
 
 
 def test_no_logits_at_all_defer() -> None:
-    assert not ConfidenceGate(1.0, 0.0).decide(logits()).accepted
+    assert not ConfidenceGate(1.0, ALWAYS).decide(logits()).accepted
 
 
 def test_a_tie_goes_to_the_first_class_with_an_even_share() -> None:
     top, confidence = softmax_top(logits(1, 3, 3))
     assert top == 1
     assert confidence == pytest.approx(1 / (2 + math.exp(-2)))
+
+
+def test_the_top_class_is_the_logits_own_where_their_difference_is_lost_in_a_softmax() -> None:
+    assert softmax_top(logits(-1e-41, 0))[0] == 1
 
 
 def test_a_higher_temperature_is_less_confident_of_the_same_class() -> None:

@@ -116,6 +116,10 @@ def put(path: str, value: object) -> Change:
     return change
 
 
+PNORM = {"kind": "maxlogit-pnorm"}
+GAIN = {"kind": "gain", "helps": {"weights": [1, 2, 3], "bias": [0, 0]}}
+
+
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
@@ -125,6 +129,12 @@ def put(path: str, value: object) -> Change:
         (put("lables", []), "manifest.json: Object contains unknown field `lables`"),
         (put("gate.treshold", 1), "manifest.json: Object contains unknown field `treshold` - at `$.gate`"),
         (put("gate.temperature", 0), "manifest.json: Expected `float` > 0.0 - at `$.gate.temperature`"),
+        (
+            put("gate.score", {"kind": "vibes"}),
+            "manifest.json: Invalid value 'vibes' - at `$.gate.score.kind`",
+        ),
+        (put("gate.score", PNORM | {"p": 11}), "manifest.json: Expected `int` <= 10 - at `$.gate.score.p`"),
+        (put("gate.score", GAIN), "gate: score gain has 2 biases for 3 classes"),
         (put("schema", "tidegate.artifact/2"), "manifest.json: Invalid enum value 'tidegate.artifact/2'"),
         (put("precision", "int4"), "manifest.json: Invalid enum value 'int4'"),
         (put("signature.input.datatype", "FP31"), "signature: 'x' has unknown datatype 'FP31'"),

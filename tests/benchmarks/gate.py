@@ -1,0 +1,43 @@
+"""What a decision costs a device: every score, beside the softmax alone."""
+
+import statistics
+import timeit
+from collections.abc import Callable
+
+import numpy as np
+
+from edge_node.gate.confidence import ConfidenceGate
+from edge_node.gate.scores import Softmax, measure_of
+from protos.score import Energy, Gain, Logistic, Margin, MaxLogitPNorm, Msp, Negent, ScoreSpec
+from tests.benchmarks.table import Row
+
+CLASSES = (10, 1000)
+ROUNDS, CALLS = 25, 200
+
+
+def measure() -> dict[str, list[Row]]:
+    """Median microseconds of one decision, by score and number of classes."""
+    columns = [_column(classes) for classes in CLASSES]
+    headings = [f"{classes} classes, µs" for classes in CLASSES]
+    rows: list[Row] = [
+        {"decision by": name, **dict(zip(headings, [column[name] for column in columns], strict=True))}
+        for name in columns[0]
+    ]
+    return {"a decision of the gate": rows}
+
+
+def _column(classes: int) -> dict[str, float]:
+    """The softmax alone, then every score; interleaved, so that all see the same machine."""
+    logits = np.random.default_rng(0).normal(0, 3, classes).astype(np.float32)
+    calls: dict[str, Callable[[], object]] = {"(softmax alone)": lambda: Softmax.of(logits, 1.3)}
+    for spec in _specs(classes):
+        gate = ConfidenceGate(1.3, 0.5, measure_of(spec))
+        calls[str(spec.__struct_config__.tag)] = lambda gate=gate: gate.decide(logits)
+    rounds = [[timeit.timeit(call, number=CALLS) for call in calls.values()] for _ in range(ROUNDS)]
+    medians = [statistics.median(it) / CALLS * 1e6 for it in zip(*rounds, strict=True)]
+    return dict(zip(calls, medians, strict=True))
+
+
+def _specs(classes: int) -> list[ScoreSpec]:
+    learned = Logistic(weights=(1.0, 1.0, 1.0), bias=(0.0,) * classes)
+    return [Msp(), Margin(), Negent(), Energy(), MaxLogitPNorm(p=7), Gain(helps=learned, spoils=learned)]
