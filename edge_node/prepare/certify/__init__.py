@@ -1,0 +1,1 @@
+"""From logits and labels to a promise with a proof: Learn-then-Test over thresholds of the gate."""
