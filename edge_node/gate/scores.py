@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from protos import score
 
 Floats: TypeAlias = NDArray[np.float64]
+TINY = 1e-300
+"""Less than any difference of logits in single precision, and no zero."""
 Score: TypeAlias = Callable[[NDArray[np.float32]], Floats]
 """Logits (classes,) or (n, classes) to a number or (n,)."""
 
@@ -37,11 +39,13 @@ class Softmax(NamedTuple):
         """``logits``: (..., classes). No classes at all count as one that is NaN."""
         if not logits.shape[-1]:
             logits = np.full((*logits.shape[:-1], 1), np.nan, np.float32)
-        finite = np.logical_and.reduce(np.isfinite(logits), axis=-1, keepdims=True)
-        clean = np.where(finite, logits, np.nan).astype(np.float64, order="C")  # a row sums as it does alone
-        scaled = (clean - _largest(clean)) / temperature
+        finite = np.isfinite(logits)
+        if not finite.all():
+            logits = np.where(finite.all(axis=-1, keepdims=True), logits, np.nan)
+        wide = logits.astype(np.float64, order="C")  # a row sums as it does alone
+        scaled = (wide - _largest(wide)) / temperature
         weights = np.exp(scaled)
-        return cls(clean, temperature, scaled, weights, _sum(weights)[..., 0])
+        return cls(wide, temperature, scaled, weights, _sum(weights)[..., 0])
 
 
 Measure: TypeAlias = Callable[[Softmax], Floats]
@@ -97,10 +101,10 @@ def maxlogit_pnorm(p: int, softmax: Softmax) -> Floats:
     """Largest centred logit over the p-norm of all; 0 where all are equal."""
     centred = softmax.logits - _sum(softmax.logits) / softmax.logits.shape[-1]
     sizes = np.abs(centred)
-    largest = _largest(sizes)
-    sizes /= largest + (largest == 0)  # at most 1, so that no power overflows
-    norm = largest * np.power(_sum(np.power(sizes, p)), 1 / p)
-    score: Floats = _largest(centred) / (norm + (norm == 0))
+    unit = np.maximum(_largest(sizes), TINY)
+    sizes /= unit  # at most 1, so that no power overflows
+    norm = np.maximum(np.power(_sum(np.power(sizes, p)), 1 / p), 1.0)
+    score: Floats = _largest(centred) / (unit * norm)
     return score[..., 0]
 
 

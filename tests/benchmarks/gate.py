@@ -3,6 +3,7 @@
 import statistics
 import timeit
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -29,10 +30,10 @@ def measure() -> dict[str, list[Row]]:
 def _column(classes: int) -> dict[str, float]:
     """The softmax alone, then every score; interleaved, so that all see the same machine."""
     logits = np.random.default_rng(0).normal(0, 3, classes).astype(np.float32)
-    calls: dict[str, Callable[[], object]] = {"(softmax alone)": lambda: Softmax.of(logits, 1.3)}
+    calls: dict[str, Callable[[], object]] = {"(softmax alone)": partial(Softmax.of, logits, 1.3)}
     for spec in _specs(classes):
         gate = ConfidenceGate(1.3, 0.5, measure_of(spec))
-        calls[str(spec.__struct_config__.tag)] = lambda gate=gate: gate.decide(logits)
+        calls[str(spec.__struct_config__.tag)] = partial(gate.decide, logits)
     rounds = [[timeit.timeit(call, number=CALLS) for call in calls.values()] for _ in range(ROUNDS)]
     medians = [statistics.median(it) / CALLS * 1e6 for it in zip(*rounds, strict=True)]
     return dict(zip(calls, medians, strict=True))
