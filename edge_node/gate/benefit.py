@@ -1,0 +1,128 @@
+"""Whether it pays to ask the cloud: an offload whose expected gain is nil is not made.
+
+The gain of asking is what the cloud gets right and the edge does not, less what the edge gets right
+and the cloud does not, among deferred samples of like score. What is known of it:
+
+- At first, what the certificate's data showed.
+- Without labels: edge and cloud differ at least as often as the gain. Where they say the same of all
+  but a few, there is nothing to gain, and that is proof. More cannot be proved without labels: on
+  degraded photos the two differ often, each as wrong as the other, and nothing but the truth shows it.
+- With late labels: the gain itself.
+
+It is stopped by proof that the gain is less than the ``LEAST``, by betting (``eprocess``), and
+not by an average that looks low today: so it does not flap. A share of what is stopped is still sent,
+so that proof can go on. It resumes by proof of a gain, or, as labels may never come again, by proof
+that the two models differ more or less often than they did when it was stopped: then the stream is another.
+"""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from math import isnan
+from threading import Lock
+
+from edge_node.gate import binomial
+from edge_node.gate.audit import selected
+from edge_node.gate.eprocess import EProcess, above, all_clear, below, drift_alarm
+
+LEAST = 0.05
+"""Gain that an offload must have: 20 calls for one answer put right."""
+ALPHA = 0.01
+"""Probability of a wrong stop, or of a wrong resumption."""
+PROBES = 0.05
+"""Share of the stopped offloads that are still made."""
+
+
+class Bin:
+    """Deferred samples of like score."""
+
+    def __init__(self, gain: float, least: float) -> None:
+        self.prior, self._least = gain, least
+        self.restart()
+
+    def restart(self) -> None:
+        """Believe the certificate's data again."""
+        self.stopped = self.prior <= 0
+        self.seen = self.differed = self.labelled = self.gained = 0
+        self._changed: tuple[EProcess, ...] = ()
+        self._test()
+
+    @property
+    def gain(self) -> float:
+        """Expected gain: measured as soon as there is a label, the certificate's until then."""
+        return self.gained / self.labelled if self.labelled else self.prior
+
+    def answered(self, *, differs: bool) -> None:
+        """The cloud has answered: a gain is possible only where it differs."""
+        self.seen += 1
+        self.differed += differs
+        if not self.stopped:
+            if self._agree.update(differs):
+                self._stop()
+        elif any(tuple(test.update(differs) for test in self._changed)):  # each of them must see it
+            self.restart()
+
+    def label(self, gain: int) -> None:
+        """What was gained by one answer: 1, 0 or -1."""
+        self.labelled += 1
+        self.gained += gain
+        if not self.stopped:
+            if self._nil.update(gain):
+                self._stop()
+        elif self._pays.update(gain):
+            self.stopped = False
+            self._test()
+
+    def _test(self) -> None:
+        self._agree, self._nil = below(self._least, ALPHA), below(self._least, ALPHA)
+        self._pays = above(self._least, ALPHA)
+
+    def _stop(self) -> None:
+        """Stop; what is proved holds for a stream on which the two models differ as often as now."""
+        self.stopped = True
+        self._test()
+        low = binomial.lower(self.differed, self.seen, ALPHA)
+        high = binomial.upper(self.differed, self.seen, ALPHA)
+        self._changed = tuple(
+            [drift_alarm(high, ALPHA)] * (high < 0.79) + [all_clear(low, ALPHA)] * (low > 0)
+        )
+
+
+class Benefit:
+    """The measured benefit of offloading, by score. Thread-safe."""
+
+    def __init__(
+        self, key: bytes, edges: Sequence[float], gains: Sequence[float], least: float = LEAST
+    ) -> None:
+        """``gains[i]``: mean gain of CERT samples with scores from ``edges[i - 1]`` to below ``edges[i]``."""
+        if len(gains) != len(edges) + 1:
+            raise ValueError(f"{len(edges)} edges make {len(edges) + 1} bins, not {len(gains)}")
+        self._key, self._edges, self._lock = key, tuple(edges), Lock()
+        self.bins = [Bin(gain, least) for gain in gains]
+
+    def pays(self, request_id: str, score: float) -> bool:
+        """Whether to make an offload: it is expected to gain, or it is one of the probes."""
+        return not self._bin(score).stopped or selected(self._key, f"probe {request_id}", PROBES)
+
+    def gain(self, score: float) -> float:
+        """Expected gain of an offload."""
+        return self._bin(score).gain
+
+    def answered(self, score: float, *, differs: bool) -> None:
+        """The cloud has answered a deferred sample."""
+        with self._lock:
+            self._bin(score).answered(differs=differs)
+
+    def labelled(self, score: float, gain: int) -> None:
+        """A late label of a deferred sample that the cloud had answered."""
+        with self._lock:
+            self._bin(score).label(gain)
+
+    def restart(self) -> None:
+        """Believe the certificate's data again: it has been restored."""
+        with self._lock:
+            for each in self.bins:
+                each.restart()
+
+    def _bin(self, score: float) -> Bin:
+        """NaN is in the first bin: it is the least certain."""
+        return self.bins[bisect_right(self._edges, score) if not isnan(score) else 0]

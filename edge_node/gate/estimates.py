@@ -1,0 +1,158 @@
+"""What a random sample of the stream says of all of it: disagreement, latency and bytes of a cloud alone.
+
+Estimates weigh what was seen by how likely it was to be seen (Horvitz and Thompson, 1952). What was
+to be seen and was not, is bounded by the worst that it could have been.
+"""
+
+import math
+from collections import OrderedDict, deque
+
+import msgspec
+import numpy as np
+
+from edge_node.gate import binomial
+
+WINDOW = 4096
+"""Calls that latency and byte estimates look back on."""
+REMEMBERED = 20_000
+"""Samples whose labels may still come."""
+ENOUGH = 20
+"""Effective samples beyond a quantile that it takes to publish it."""
+DELTA = 0.05
+"""A two-sided interval misses so often."""
+
+
+class Disagreement(msgspec.Struct, frozen=True, kw_only=True):
+    """How often edge and cloud differ; an interval is exact at 95 %, a worst case counts the missing."""
+
+    audited: int
+    missing: int
+    kept: float
+    """Share of the kept inputs; with its interval."""
+    kept_low: float
+    kept_high: float
+    kept_worst: float
+    """As ``kept_high``, had every missing audit disagreed."""
+    stream: float
+    """Share of all inputs that were kept and differ: it bounds the difference in accuracy, either way."""
+    stream_error: float
+    """Standard error of ``stream``."""
+    stream_worst: float
+    """Upper 97.5 % bound, had every missing audit disagreed."""
+
+
+class Tally:
+    """Counts of audits; memory does not grow."""
+
+    def __init__(self) -> None:
+        self.inputs = self.kept = self.audited = self.disagreed = self.missing = 0
+        self._weighed = self._variance = 0.0
+
+    def heard(self, weight: float, *, disagrees: bool) -> None:
+        """One audit came back; ``weight`` is 1 / the probability that it was made."""
+        self.audited += 1
+        if disagrees:
+            self.disagreed += 1
+            self._weighed += weight
+            self._variance += weight * (weight - 1)
+
+    @property
+    def stream(self) -> float:
+        """Horvitz-Thompson estimate of the share of inputs that were kept and differ."""
+        return self._weighed / self.inputs if self.inputs else 0.0
+
+    def estimate(self) -> Disagreement:
+        """All that can be said now."""
+        seen, asked = self.audited, self.audited + self.missing
+        worst = binomial.upper(self.disagreed + self.missing, asked, DELTA / 2)
+        return Disagreement(
+            audited=seen,
+            missing=self.missing,
+            kept=self.disagreed / seen if seen else 0.0,
+            kept_low=binomial.lower(self.disagreed, seen, DELTA / 2),
+            kept_high=binomial.upper(self.disagreed, seen, DELTA / 2),
+            kept_worst=worst,
+            stream=self.stream,
+            stream_error=math.sqrt(self._variance) / self.inputs if self.inputs else 0.0,
+            stream_worst=worst * self.kept / self.inputs if self.inputs else 1.0,
+        )
+
+
+class Weighted:
+    """The last values of a weighted sample; infinite values are known only to be large."""
+
+    def __init__(self, size: int = WINDOW) -> None:
+        self._seen: deque[tuple[float, float]] = deque(maxlen=size)
+
+    def add(self, value: float, weight: float = 1.0) -> None:
+        """One value that stands for ``weight`` of the stream."""
+        self._seen.append((value, weight))
+
+    @property
+    def effective(self) -> float:
+        """Kish's effective sample size: how many equally weighted values would say as much."""
+        total = sum(weight for _, weight in self._seen)
+        return total**2 / sum(weight**2 for _, weight in self._seen) if self._seen else 0.0
+
+    def mean(self) -> float | None:
+        """Hajek's estimate of the mean of the finite values; ``None`` before the first."""
+        finite = [(value, weight) for value, weight in self._seen if value < math.inf]
+        total = sum(weight for _, weight in finite)
+        return sum(value * weight for value, weight in finite) / total if finite else None
+
+    def quantile(self, q: float) -> float | None:
+        """The stream's quantile; ``None`` where too few effective samples lie beyond it to say."""
+        if self.effective * (1 - q) < ENOUGH:
+            return None
+        values, weights = np.array(self._seen).T
+        order = values.argsort()
+        upto = weights[order].cumsum()
+        return float(values[order][np.searchsorted(upto, q * upto[-1])])
+
+
+class Remembered(msgspec.Struct, frozen=True):
+    """What both models said of a sample whose label may still come."""
+
+    edge: int
+    cloud: int
+    kept: bool
+    """The edge's answer was published."""
+    selected: float | None
+    """Probability with which it was to be watched; ``None`` if the lot did not fall on it."""
+    score: float
+
+    def gain(self, truth: int) -> int:
+        """1 if only the cloud was right, -1 if only the edge was, else 0."""
+        return (self.cloud == truth) - (self.edge == truth)
+
+
+class Memory:
+    """Samples by id until their labels come, or until too many others have."""
+
+    def __init__(self, size: int = REMEMBERED) -> None:
+        self._size = size
+        self._samples: OrderedDict[str, Remembered] = OrderedDict()
+        self.labelled, self._weights, self._drops = 0, 0.0, 0.0
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def remember(self, request_id: str, sample: Remembered) -> None:
+        """Keep a sample that both models have answered."""
+        self._samples[request_id] = sample
+        if len(self._samples) > self._size:
+            self._samples.popitem(last=False)
+
+    def label(self, request_id: str, truth: int) -> Remembered | None:
+        """The sample that a label is for, once; ``None`` if it is unknown, forgotten or labelled already."""
+        sample = self._samples.pop(request_id, None)
+        if sample and sample.selected:
+            self.labelled += 1
+            self._weights += 1 / sample.selected
+            self._drops += sample.gain(truth) * sample.kept / sample.selected
+        return sample
+
+    @property
+    def drop(self) -> float | None:
+        """Labelled estimate of what the stream's accuracy is below the cloud's: of watched samples alone."""
+        return self._drops / self._weights if self.labelled else None
