@@ -1,12 +1,12 @@
 """Which form of the model runs here: what the selftest chose, remembered until the device changes."""
 
 import logging
-import os
 import platform
 from pathlib import Path
 
 import msgspec
 
+from edge_node.state import state_directory
 from protos import artifact as contract
 from protos.artifact import Artifact
 
@@ -58,8 +58,5 @@ def cpu() -> str:
 
 
 def _path(artifact: Artifact) -> Path:
-    """Beside what systemd keeps for the service, else in the user's own state."""
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
-    folder = os.environ.get("STATE_DIRECTORY") or Path(state) / "tidegate"
     digest = contract.digest(artifact.directory / contract.MANIFEST)
-    return Path(folder) / f"choice-{digest[:16]}.json"
+    return state_directory() / f"choice-{digest[:16]}.json"

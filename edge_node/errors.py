@@ -5,6 +5,7 @@
     NodeError
     ├─ ModelMismatch   2   the cloud serves another model than the manifest names
     ├─ PortInUse       2
+    ├─ OutboxError     2   the folder of waiting results cannot be used
     ├─ SelftestFailed  4   the golden vectors are not reproduced on this device
     └─ SourceError     3   the samples' source is gone: a supervisor may restart
     protos.settings.SettingsError, protos.artifact.ArtifactError   2
@@ -34,6 +35,13 @@ class PortInUse(NodeError):
 
     def __init__(self, host: str, port: int, problem: str) -> None:
         super().__init__(f"metrics on {host}:{port}: {problem}; set [metrics] port to another one, or to 0")
+
+
+class OutboxError(NodeError):
+    """The folder of waiting results cannot be used."""
+
+    def __init__(self, folder: Path, problem: str) -> None:
+        super().__init__(f"outbox {folder}: {problem}")
 
 
 class SelftestFailed(NodeError):

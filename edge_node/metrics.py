@@ -23,6 +23,8 @@ from protos.result import Reason
 CONFIDENCE_BUCKETS = tuple(step / 20 for step in range(1, 21))
 ROUTES = ("edge", "cloud")
 STAGES = ("preprocess", "predict", "cloud")
+DROPS = ("full", "age", "disk", "corrupt", "oversize", "refused", "stopped")
+"""Why a result was lost: a bound, the disk, the broker's limits or refusal, or a stop with nowhere to keep it."""
 
 
 class Meter:
@@ -58,6 +60,18 @@ class Meter:
         self.in_flight = Gauge(
             "tidegate_deferrals_in_flight", "Calls to the cloud under way.", registry=registry
         )
+        self.circuit_state = Gauge(
+            "tidegate_circuit_state",
+            "The way to the cloud: 0 closed, 1 half-open, 2 open.",
+            registry=registry,
+        )
+        self.cloud_retries = Counter(
+            "tidegate_cloud_retries", "Further attempts at a call to the cloud.", registry=registry
+        )
+        self.held_inputs = Gauge(
+            "tidegate_held_inputs", "Inputs that wait for the cloud's word.", registry=registry
+        )
+        self.held_bytes = Gauge("tidegate_held_bytes", "Size of the inputs that wait.", registry=registry)
         self.cloud_payload = Counter(
             "tidegate_cloud_payload_bytes",
             "Bytes of tensors and images sent to the cloud, and of its answers, without framing.",
@@ -70,8 +84,17 @@ class Meter:
             registry=registry,
         )
         self.queued = Gauge("tidegate_queued_results", "Results not yet acknowledged.", registry=registry)
+        self.queued_bytes = Gauge("tidegate_queued_result_bytes", "Size of those results.", registry=registry)
+        self.queued_age = Gauge(
+            "tidegate_queued_result_age_seconds", "Age of the oldest of them, in uptime.", registry=registry
+        )
         self.dropped_results = Counter(
             "tidegate_dropped_results", "Results lost on the way out.", ["reason"], registry=registry
+        )
+        self.recoveries = Counter(
+            "tidegate_outbox_recoveries",
+            "Times that the outbox was found damaged, and was built anew of what could be read.",
+            registry=registry,
         )
         self.dropped_samples = Counter(
             "tidegate_dropped_samples", "Sensor messages lost before the model.", registry=registry
@@ -91,9 +114,7 @@ class Meter:
         self.stage = {stage: self.stages.labels(stage) for stage in STAGES}
         self.sent = self.cloud_payload.labels("sent")
         self.received = self.cloud_payload.labels("received")
-        self.dropped = {
-            reason: self.dropped_results.labels(reason) for reason in ("full", "refused", "stopped")
-        }
+        self.dropped = {reason: self.dropped_results.labels(reason) for reason in DROPS}
 
     def edge(self, confidence: float, preprocess: float, predict: float, payload: int) -> None:
         """One pass of the edge model: seconds by stage, bytes that the cloud would have got."""

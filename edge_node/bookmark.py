@@ -1,0 +1,104 @@
+"""Where a source that can be replayed goes on after a restart: kept in the transaction of the results.
+
+Results of deferred samples come late, so places are finished out of order. Neither a low-water mark
+alone (it would repeat) nor the highest place (it would skip) will do: it takes both, and what is between.
+"""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from threading import Lock
+from typing import Any, Protocol
+
+import msgspec
+
+log = logging.getLogger(__name__)
+
+Place = tuple[int, int | str]
+"""Round through the source, and what orders its samples: a row's index, a file's name."""
+
+
+class Bookmark(Protocol):
+    """A place in a source, as the outbox keeps it; called on its writing thread."""
+
+    def finish(self, place: Any) -> None:
+        """A sample's fate is in the transaction that is being written. Said twice it does no harm."""
+
+    def dump(self) -> bytes:
+        """What the transaction keeps."""
+
+    def kept(self) -> None:
+        """The transaction is on the disk."""
+
+
+class Replayable(Protocol):
+    """A source that can go on where it was."""
+
+    def key(self) -> str:
+        """Names what is read: a bookmark is for that and nothing else."""
+
+    def resume(self, saved: bytes | None) -> Bookmark:
+        """Said once, before the first sample: go on after ``saved``; every sample then says its place."""
+
+
+class _Saved(msgspec.Struct):
+    at: Place | None = None
+    """All up to here is finished..."""
+    beyond: list[Place] = []
+    """... and so is this."""
+
+
+class OrderedBookmark:
+    """The place in a source that gives the same samples in the same ascending order every time."""
+
+    def __init__(self, saved: bytes | None = None) -> None:
+        last = _load(saved)
+        self.at = last.at
+        self._beyond = set(last.beyond)
+        self._finished: OrderedDict[Place, bool] = OrderedDict()  # every place given after ``at``, in order
+        self._lock = Lock()
+
+    def left(self, places: Iterable[Place]) -> Iterator[Place]:
+        """Of all places, in their order, those that are not finished; each is under way once it is given."""
+        for place in places:
+            if self.at is not None and place <= self.at:
+                continue
+            with self._lock:
+                again = place in self._beyond
+                self._finished[place] = again
+                self._beyond.discard(place)
+                self._advance()
+            if not again:
+                yield place
+
+    def finish(self, place: Place) -> None:
+        """As ``Bookmark``."""
+        with self._lock:
+            if place in self._finished:
+                self._finished[place] = True
+                self._advance()
+
+    def dump(self) -> bytes:
+        """As ``Bookmark``."""
+        with self._lock:
+            done = [place for place, finished in self._finished.items() if finished]
+            return msgspec.json.encode({"at": self.at, "beyond": [*self._beyond, *done]})
+
+    def kept(self) -> None:
+        """As ``Bookmark``: nobody waits for it."""
+
+    def _advance(self) -> None:
+        while self._finished:
+            place, finished = next(iter(self._finished.items()))
+            if not finished:
+                return
+            del self._finished[place]
+            self.at = place
+
+
+def _load(saved: bytes | None) -> _Saved:
+    try:
+        return msgspec.json.decode(saved, type=_Saved) if saved else _Saved()
+    except msgspec.DecodeError:
+        log.warning("the bookmark of the source is none: it is read from its beginning")
+        return _Saved()
