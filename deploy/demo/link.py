@@ -11,8 +11,9 @@ own choice, a quarter to a half of the latency on radio.
 
 import asyncio
 import random
+import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from selectors import SelectSelector
@@ -72,32 +73,80 @@ _Queue: TypeAlias = "asyncio.Queue[tuple[float, bytes | None]]"
 """Chunks on their way with the time of arrival; empty for the end of one direction, None for a reset."""
 
 
-class _Lane:
+class Lane:
     """One direction of a forward: all its connections share the rate."""
 
     def __init__(self, profile: Profile, rate: float, seed: str) -> None:
         self.bytes = 0
-        self._profile = profile
-        self._rate = rate
+        self.latency, self.jitter, self.rate = profile.latency, profile.jitter, rate
         self._random = random.Random(seed)  # noqa: S311 - jitter, no secret
         self._departure = 0.0
 
     def arrival(self, size: int, now: float) -> float:
         """When a chunk of `size` bytes that enters `now` comes out; counts it."""
         self.bytes += size
-        self._departure = max(now, self._departure) + size / self._rate
-        jitter = self._profile.jitter
-        return self._departure + self._profile.latency + self._random.uniform(-jitter, jitter)
+        self._departure = max(now, self._departure) + size / self.rate
+        return self._departure + self.latency + self._random.uniform(-self.jitter, self.jitter)
+
+    def carry(
+        self, tasks: asyncio.TaskGroup, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Carry this direction of one connection until its end of file has arrived too."""
+        writer.transport.set_write_buffer_limits(0)  # so that `drain` waits for the last byte
+        on_the_way: _Queue = asyncio.Queue(IN_FLIGHT)
+        tasks.create_task(self._enter(reader, on_the_way))
+        tasks.create_task(self._leave(on_the_way, writer))
+
+    async def travel(self, arrival: float) -> None:
+        """Wait until a chunk's time has come."""
+        await asyncio.sleep(arrival - time.monotonic())
+
+    async def deliver(self, writer: asyncio.StreamWriter, chunk: bytes | None) -> None:
+        """Write a chunk whose time has come; what comes for a socket that is gone goes nowhere."""
+        if chunk is None:
+            writer.transport.abort()
+            return
+        with suppress(OSError):
+            await _write(writer, chunk)
+
+    async def _enter(self, reader: asyncio.StreamReader, queue: _Queue) -> None:
+        """Read chunks as they come; the end crosses the link behind what was sent before it."""
+        arrival = 0.0
+        chunk: bytes | None = b"."
+        while chunk:
+            try:
+                chunk = await reader.read(CHUNK)
+            except OSError:
+                chunk = None
+            arrival = max(arrival, self.arrival(len(chunk or b""), time.monotonic()))
+            await queue.put((arrival, chunk))
+
+    async def _leave(self, queue: _Queue, writer: asyncio.StreamWriter) -> None:
+        """Deliver each chunk at its time."""
+        chunk: bytes | None = b"."
+        while chunk:
+            arrival, chunk = await queue.get()
+            await self.travel(arrival)
+            await self.deliver(writer, chunk)
+
+
+async def _write(writer: asyncio.StreamWriter, chunk: bytes) -> None:
+    if not chunk:
+        writer.write_eof()
+    elif not writer.is_closing():
+        writer.write(chunk)
+        await writer.drain()
 
 
 class Forward:
     """A listening port whose connections cross the link to one target."""
 
-    def __init__(self, target: tuple[str, int], profile: Profile, seed: str) -> None:
+    def __init__(self, target: tuple[str, int], up: Lane, down: Lane) -> None:
         self.port = 0
+        self.ends: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
+        """Both ends of each connection that is open, the edge's first."""
         self._target = target
-        self._up = _Lane(profile, profile.up, f"{seed}/up")
-        self._down = _Lane(profile, profile.down, f"{seed}/down")
+        self._up, self._down = up, down
         self._connections = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -105,10 +154,14 @@ class Forward:
         """The bytes and connections so far."""
         return Counts(self._up.bytes, self._down.bytes, self._connections)
 
-    async def listen(self) -> asyncio.Server:
-        server = await asyncio.start_server(self._accept, HOST, 0, limit=CHUNK)
-        self.port = server.sockets[0].getsockname()[1]
-        return server
+    async def listen(self, listener: socket.socket) -> None:
+        """Accept connections on a bound socket, until `refuse`."""
+        self._server = await asyncio.start_server(self._accept, sock=listener, limit=CHUNK)
+        self.port = listener.getsockname()[1]
+
+    def refuse(self) -> None:
+        """Stop listening; connections that are open stay so."""
+        self._server.close()
 
     def _accept(self, edge_in: asyncio.StreamReader, edge_out: asyncio.StreamWriter) -> None:
         self._connections += 1
@@ -123,57 +176,15 @@ class Forward:
             cloud_in, cloud_out = await asyncio.open_connection(*self._target, limit=CHUNK)
         except OSError:
             return
+        ends = (edge_out, cloud_out)
+        self.ends.add(ends)
         try:
             async with asyncio.TaskGroup() as tasks:
-                _carry(tasks, edge_in, self._up, cloud_out)
-                _carry(tasks, cloud_in, self._down, edge_out)
+                self._up.carry(tasks, edge_in, cloud_out)
+                self._down.carry(tasks, cloud_in, edge_out)
         finally:
+            self.ends.remove(ends)
             cloud_out.transport.abort()
-
-
-def _carry(
-    tasks: asyncio.TaskGroup, reader: asyncio.StreamReader, lane: _Lane, writer: asyncio.StreamWriter
-) -> None:
-    """Carry one direction of one connection until its end of file has arrived too."""
-    writer.transport.set_write_buffer_limits(0)  # so that `drain` waits for the last byte
-    on_the_way: _Queue = asyncio.Queue(IN_FLIGHT)
-    tasks.create_task(_enter(reader, lane, on_the_way))
-    tasks.create_task(_leave(on_the_way, writer))
-
-
-async def _enter(reader: asyncio.StreamReader, lane: _Lane, queue: _Queue) -> None:
-    """Read chunks as they come; the end crosses the link behind what was sent before it."""
-    arrival = 0.0
-    chunk: bytes | None = b"."
-    while chunk:
-        try:
-            chunk = await reader.read(CHUNK)
-        except OSError:
-            chunk = None
-        arrival = max(arrival, lane.arrival(len(chunk or b""), time.monotonic()))
-        await queue.put((arrival, chunk))
-
-
-async def _leave(queue: _Queue, writer: asyncio.StreamWriter) -> None:
-    """Write each chunk at its time; what comes for a socket that is gone goes nowhere."""
-    while True:
-        arrival, chunk = await queue.get()
-        await asyncio.sleep(arrival - time.monotonic())
-        if chunk is None:
-            writer.transport.abort()
-            return
-        with suppress(OSError):
-            await _write(writer, chunk)
-        if not chunk:
-            return
-
-
-async def _write(writer: asyncio.StreamWriter, chunk: bytes) -> None:
-    if not chunk:
-        writer.write_eof()
-    elif not writer.is_closing():
-        writer.write(chunk)
-        await writer.drain()
 
 
 class Link:
@@ -182,8 +193,7 @@ class Link:
     def __init__(self, profile: Profile, seed: int = 0) -> None:
         self._profile = profile
         self._seed = seed
-        self._forwards = 0
-        self._servers: list[asyncio.Server] = []
+        self._forwards: list[Forward] = []
         self._ready = Event()
 
     def __enter__(self) -> Self:
@@ -199,10 +209,19 @@ class Link:
 
     def forward(self, host: str, port: int) -> Forward:
         """A new way across the link to `host:port`, with a count of its own."""
-        forward = Forward((host, port), self._profile, seed=f"{self._seed}/{self._forwards}")
-        self._forwards += 1
-        self._servers.append(asyncio.run_coroutine_threadsafe(forward.listen(), self._loop).result())
+        profile, seed = self._profile, f"{self._seed}/{len(self._forwards)}"
+        up, down = Lane(profile, profile.up, f"{seed}/up"), Lane(profile, profile.down, f"{seed}/down")
+        return self.open(Forward((host, port), up, down), socket.create_server((HOST, 0)))
+
+    def open(self, forward: Forward, listener: socket.socket) -> Forward:
+        """Let a forward accept connections on a bound socket."""
+        self._forwards.append(forward)
+        self.do(forward.listen(listener))
         return forward
+
+    def do(self, work: Coroutine[None, None, None]) -> None:
+        """Run something in the thread of the link, and wait for it."""
+        asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def _main(self) -> None:
         # select() keeps time to the microsecond, the default epoll rounds up to a millisecond; the
@@ -215,6 +234,6 @@ class Link:
         self._stop = asyncio.Event()
         self._ready.set()
         await self._stop.wait()
-        for server in self._servers:
-            server.close()
+        for forward in self._forwards:
+            forward.refuse()
         # the runner cancels what still crosses, which closes its sockets

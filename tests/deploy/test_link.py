@@ -10,7 +10,7 @@ from threading import Thread
 
 import pytest
 
-from deploy.demo.link import CHUNK, PROFILES, Counts, Forward, Link, Profile
+from deploy.demo.link import CHUNK, PROFILES, Counts, Forward, Lane, Link, Profile
 from deploy.demo.processes import HOST, wait_until
 
 WAIT = 10.0
@@ -144,7 +144,7 @@ def test_a_target_that_does_not_read_holds_the_sender_back() -> None:
 
 def test_jitter_is_the_same_for_the_same_seed() -> None:
     def arrivals(seed: int) -> list[float]:
-        lane = Forward((HOST, 1), PROFILES["poor"], str(seed))._up
+        lane = Lane(PROFILES["poor"], rate=1e6, seed=str(seed))
         return [lane.arrival(100, now=float(second)) for second in range(20)]
 
     assert arrivals(7) == arrivals(7)
