@@ -1,9 +1,10 @@
-"""``cloud-server``: serve models over the Open Inference Protocol v2."""
+"""``cloud-server``: serve models over the Open Inference Protocol v2, and keep the results of a fleet."""
 
 import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -21,6 +22,7 @@ examples:
   cloud-server run resnet.onnx --port 9000  any ONNX file, served as "resnet"
   cloud-server run --config cloud.toml      several models, TLS, metrics: all as the file says
   cloud-server check --config cloud.toml    would that start, and what would it do?
+  cloud-server gaps --config cloud.toml     results that nodes gave up, by number
 
 Settings come from the file, over it TIDEGATE_SECTION__KEY from the environment (such as
 TIDEGATE_SERVER__PORT=9000), over both the flags. Exit code 2: it cannot start, and says why.
@@ -44,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="cloud-server",
-        description="Serve models over gRPC, in the Open Inference Protocol v2.",
+        description="Serve models over gRPC, in the Open Inference Protocol v2; store results from MQTT.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -53,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, command, summary in (
         ("run", _run, "serve until SIGTERM, then answer what is under way and stop"),
         ("check", _check, "load everything, serve nothing, print what would be served"),
+        ("gaps", _gaps, "print which results will never come, as their nodes said"),
     ):
         subparser = commands.add_parser(name, help=summary, description=summary)
         subparser.set_defaults(command=command)
@@ -78,7 +81,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 
 def _settings(given: argparse.Namespace) -> CloudConfig:
     settings = config.load(given.config, _flags(given))
-    if not settings.models:
+    if not settings.models and not settings.fleet:
         raise StartError("no model: name a folder or an ONNX file, or give --config with [[models]]")
     return settings
 
@@ -95,16 +98,36 @@ def _run(settings: CloudConfig) -> None:
 
 
 def _check(settings: CloudConfig) -> None:
-    repository = server.check(settings)
+    checked = server.check(settings)
     _say(render(settings))
-    for model in repository:
+    for model in checked.repository:
         _say(f"would serve {model.card}")
-    _say(f"would accept requests of up to {repository.request_bytes:,} bytes")
+    if settings.models:
+        _say(f"would accept requests of up to {checked.repository.request_bytes:,} bytes")
+    if settings.fleet:
+        _say(f"would store {checked.fleet}")
+
+
+def _gaps(settings: CloudConfig) -> None:
+    if settings.fleet is None:
+        raise StartError("no [fleet]: give the --config of the server that stores the results")
+    from cloud_server.fleet.serving import gaps
+
+    for gap in gaps(settings.fleet):
+        since = datetime.fromtimestamp(gap.known_since, UTC).isoformat(timespec="seconds")
+        count = gap.last - gap.first + 1
+        _say(f"{gap.site}/{gap.node} stream {gap.stream}: {gap.first} to {gap.last} ({count}), since {since}")
 
 
 def _announce(running: Running) -> None:
     models = ", ".join(f"{model.card.name} {model.card.version}" for model in running.repository)
-    _say(f"cloud-server ready on {running.address}, metrics on {running.metrics_url}, models: {models}")
+    parts = (
+        f"cloud-server ready on {running.address}" if models else "cloud-server ready",
+        f"metrics on {running.metrics_url}",
+        models and f"models: {models}",
+        running.fleet,
+    )
+    _say(", ".join(filter(None, parts)))
 
 
 def _say(text: str) -> None:

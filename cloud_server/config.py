@@ -55,12 +55,57 @@ class Metrics(Section, frozen=True, kw_only=True):
     """Port of `/metrics`; 0: any free one, printed at start."""
 
 
+class BrokerTls(Section, frozen=True, kw_only=True):
+    """Encryption of the connection to the broker, by PEM files."""
+
+    ca: Path
+    """Certificate authority that the broker's certificate must come from."""
+    cert: Path | None = None
+    """Certificate of this server, where the broker asks for one."""
+    key: Path | None = None
+    """Private key of that certificate."""
+
+
+class Mqtt(Section, frozen=True, kw_only=True):
+    """The broker that the nodes publish to."""
+
+    host: str
+    """Its host name or address."""
+    port: Annotated[int, Meta(ge=1, le=65535)] = 1883
+    """Its port; 8883 is usual with TLS."""
+    root: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$")] = "tidegate"
+    """First level of every topic, as the nodes have it."""
+    client_id: Annotated[str, Meta(min_length=1)] = "tidegate-fleet"
+    """Under this name the broker keeps what comes while the server is away: another one for each server."""
+    username: str | None = None
+    """Name to log in with."""
+    password_file: Path | None = None
+    """File that holds the password and nothing else."""
+    tls: BrokerTls | None = None
+    """Encrypt; default: plaintext."""
+
+
+class Fleet(Section, frozen=True, kw_only=True):
+    """Storing the results of all nodes. Without this section nobody listens to them here."""
+
+    mqtt: Mqtt
+    group: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]+$")] | None = None
+    """Servers of the same group share the results among them; they need one database."""
+    database: str | None = None
+    """`sqlite:///FILE` or `postgresql://USER@HOST/NAME`; default: a file in the state directory."""
+    database_password_file: Path | None = None
+    """File that holds the password of that user and nothing else."""
+    keep: Annotated[float, Meta(ge=0)] = 0.0
+    """Delete results this many days after they came; 0: never."""
+
+
 class CloudConfig(Section, frozen=True, kw_only=True):
     """Everything a server is told."""
 
     server: Server = Server()
     models: tuple[Model, ...] = ()
     tls: Tls | None = None
+    fleet: Fleet | None = None
     metrics: Metrics = Metrics()
 
 

@@ -6,7 +6,9 @@
     ├─ StartError            the server does not start: one line, exit code 2
     │  ├─ ModelError         a model that cannot be served
     │  ├─ ListenError        an address that cannot, or must not, be listened on
-    │  └─ CertificateError   a certificate, key or authority that cannot be used
+    │  ├─ CertificateError   a certificate, key or authority that cannot be used
+    │  ├─ BrokerError        a password or certificate for the broker that cannot be used
+    │  └─ DatabaseError      a database that cannot be used
     └─ RequestError          one call is refused, with a status and the reason
        ├─ UnknownModel       NOT_FOUND
        └─ BadInput           INVALID_ARGUMENT
@@ -52,6 +54,20 @@ class CertificateError(StartError):
 
     def __init__(self, path: Path, problem: str) -> None:
         super().__init__(f"[tls] {path}: {problem}")
+
+
+class BrokerError(StartError):
+    """What the broker is to be told cannot be had."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"[fleet.mqtt] {problem}")
+
+
+class DatabaseError(StartError):
+    """A database that cannot be used."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"[fleet] database: {problem}")
 
 
 class RequestError(CloudError):

@@ -49,6 +49,39 @@ class Meter:
             buckets=DURATION_BUCKETS,
             registry=registry,
         )
+        self.stored = Counter(
+            "tidegate_stored_results", "Results stored, each for the first time.", registry=registry
+        )
+        self.duplicates = Counter(
+            "tidegate_duplicate_results", "Results that were stored already.", registry=registry
+        )
+        self.refused = Counter(
+            "tidegate_refused_results", "Messages that are no results.", ["reason"], registry=registry
+        )
+        self.missing = Gauge(
+            "tidegate_missing_results",
+            "Numbers that will never come, as far as the whole store knows.",
+            registry=registry,
+        )
+        self.nodes = Gauge("tidegate_nodes", "Nodes that the store has results of.", registry=registry)
+        self.lag = Histogram(
+            "tidegate_store_lag_seconds",
+            "From capture to storage, by the clocks of two machines; without what waited for the broker.",
+            buckets=DURATION_BUCKETS,
+            registry=registry,
+        )
+        self.transactions = Histogram(
+            "tidegate_store_transaction_duration_seconds",
+            "One transaction, of one or many results.",
+            buckets=DURATION_BUCKETS,
+            registry=registry,
+        )
+        self.store_up = Gauge(
+            "tidegate_store_up", "1 while the database takes what comes.", registry=registry
+        )
+        self.broker_connected = Gauge(
+            "tidegate_fleet_broker_connected", "1 while results can come.", registry=registry
+        )
         self.model = Info("tidegate_model", "A model that is served.", ["name"], registry=registry)
         self.build = Info("tidegate_build", "This software.", registry=registry)
         self.build.info({"version": version("tidegate")})

@@ -1,24 +1,16 @@
-"""The composition root: models, gRPC, health and metrics in one ``with``, until SIGTERM."""
+"""The composition root: models, fleet and metrics in one ``with``, until SIGTERM."""
 
 import logging
-import os
 import signal
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
-import grpc
-
-from cloud_server import listening, metrics, probes
+from cloud_server import listening, metrics
 from cloud_server.config import CloudConfig
-from cloud_server.inference import loading
-from cloud_server.inference.interceptors import Interceptor
 from cloud_server.inference.repository import Repository
-from cloud_server.inference.servicer import InferenceServicer
 from cloud_server.metrics import Meter
-from protos.inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 
 _TICK = 1.0
 """Seconds between looks at signals."""
@@ -31,9 +23,21 @@ class Running:
     """A server that answers."""
 
     address: str
+    """Of inference; empty without models."""
     metrics_url: str
     repository: Repository
     meter: Meter
+    fleet: str
+    """Whose results go where; empty if nobody's."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A server that could run."""
+
+    repository: Repository
+    fleet: str
+    """As in ``Running``."""
 
 
 def run(config: CloudConfig, ready: Callable[[Running], None]) -> None:
@@ -44,44 +48,38 @@ def run(config: CloudConfig, ready: Callable[[Running], None]) -> None:
         log.info("%s: draining", _first(stop).name)
 
 
-def check(config: CloudConfig) -> Repository:
+def check(config: CloudConfig) -> Checked:
     """Everything that ``serve`` does before it answers; raises what it would raise."""
-    listening.prepare(config)
     listening.require_free("metrics", config.metrics.host, config.metrics.port)
-    return loading.load(config.models, Meter())
+    repository, fleet = Repository(()), ""
+    if config.models:
+        from cloud_server.inference import serving as inference
+
+        repository = inference.check(config)
+    if config.fleet:
+        from cloud_server.fleet import serving as results
+
+        fleet = results.check(config.fleet)
+    return Checked(repository, fleet)
 
 
 @contextmanager
 def serve(config: CloudConfig) -> Iterator[Running]:
-    """Serve while inside. On leaving: say not serving, answer what is under way, stop."""
+    """Serve while inside: what has no section in the settings is not even loaded."""
     meter = Meter()
-    repository = loading.load(config.models, meter)
-    with ThreadPoolExecutor(config.server.threads or os.cpu_count() or 1, "inference") as pool:
-        server = grpc.server(pool, interceptors=[Interceptor(meter)], options=_options(repository))
-        add_GRPCInferenceServiceServicer_to_server(InferenceServicer(repository), server)
-        withdraw = probes.add(server, (model.card.name for model in repository))
-        port = listening.open_port(server, config)
-        with metrics.serve(meter, config.metrics) as metrics_port:
-            server.start()
-            try:
-                yield Running(
-                    listening.address(config.server.host, port),
-                    f"http://{listening.address(config.metrics.host, metrics_port)}/metrics",
-                    repository,
-                    meter,
-                )
-            finally:
-                withdraw()
-                server.stop(config.server.grace).wait()
-                for model in repository:
-                    model.stop()
+    address, repository, fleet = "", Repository(()), ""
+    with ExitStack() as parts:
+        port = parts.enter_context(metrics.serve(meter, config.metrics))
+        if config.fleet:
+            from cloud_server.fleet import serving as results
 
+            fleet = parts.enter_context(results.serve(config.fleet, meter))
+        if config.models:
+            from cloud_server.inference import serving as inference
 
-def _options(repository: Repository) -> list[tuple[str, int]]:
-    return [
-        ("grpc.max_receive_message_length", repository.request_bytes),
-        ("grpc.so_reuseport", 0),  # else a second server would quietly share the port
-    ]
+            address, repository = parts.enter_context(inference.serve(config, meter))
+        url = f"http://{listening.address(config.metrics.host, port)}/metrics"
+        yield Running(address, url, repository, meter, fleet)
 
 
 def _first(received: SimpleQueue[signal.Signals]) -> signal.Signals:

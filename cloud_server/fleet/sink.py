@@ -1,0 +1,261 @@
+"""The results sink: what nodes publish goes into the store, and the broker hears of it only then.
+
+One thread does it all by turns: read what has arrived, commit it in one transaction, acknowledge
+it, tell the nodes. While a transaction runs, what arrives waits in the socket for the next one.
+"""
+
+import logging
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from paho.mqtt.client import MQTTMessage
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
+
+from cloud_server.config import Fleet
+from cloud_server.fleet import arrival as arrivals
+from cloud_server.fleet.arrival import Arrival, Refused, Stream
+from cloud_server.fleet.broker import Connection, Login
+from cloud_server.fleet.store import PRUNED, Store, Written
+from cloud_server.metrics import Meter
+from protos import ack
+from protos.ack import Ack
+
+QUIET = 0.001
+"""Seconds without another message after which what has arrived is stored."""
+LINGER = 0.02
+"""Seconds after the first message of a transaction at which it is made in any case."""
+TELL = 0.25
+"""Seconds between acks: one then stands for all that was stored meanwhile."""
+BACK_OFF = (0.5, 10.0)
+"""Seconds between attempts to reach broker or database: at first, and at most."""
+_TICK = 0.1
+_TIDY = 60.0
+"""Seconds between looks at the whole store."""
+_GRACE = 15.0
+"""Seconds that a transaction under way has when the server stops."""
+_COMPLAINTS = 1000
+"""Kinds of refusal that are logged, each once: who sends rubbish shall not fill the log, too."""
+_DAY = 86400.0
+
+_UNFIT = (DataError, IntegrityError, ArithmeticError, ValueError)
+"""What a database raises when a value is at fault, not itself."""
+
+log = logging.getLogger(__name__)
+
+
+class Received(NamedTuple):
+    """A message, and what it brings into the store if anything."""
+
+    message: MQTTMessage
+    arrival: Arrival | None
+
+
+class BackOff:
+    """Waits ever longer between attempts, by chance, so that not all come back at once."""
+
+    def __init__(self) -> None:
+        self.attempts = 0
+        """That have failed since the last success."""
+
+    def succeeded(self) -> None:
+        """Begin anew."""
+        self.attempts = 0
+
+    def failed(self) -> float:
+        """Seconds to wait before the next attempt."""
+        least, most = BACK_OFF
+        self.attempts = min(self.attempts + 1, 10)
+        return random.uniform(0, min(most, least * 2**self.attempts))  # noqa: S311 - no secret
+
+
+class Sink:
+    """Stores and confirms while inside. It outlives the loss of its broker and of its database."""
+
+    def __init__(self, settings: Fleet, store: Store, meter: Meter) -> None:
+        self._settings, self._store, self._meter = settings, store, meter
+        self._login = Login(settings)
+        self._prefix = f"{settings.mqtt.root}/"
+        self._stop = Event()
+        self._waiting: list[Received] = []
+        self._first = 0.0
+        """When the oldest of those that wait arrived."""
+        self._heard: set[Stream] = set()
+        self._tell_at = self._tidy_at = self._store_at = 0.0
+        self._back_off = BackOff()
+        self._complaints: set[tuple[str, str]] = set()
+
+    def __enter__(self) -> Self:
+        self._thread = Thread(target=self._run, name="sink", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Store what has arrived. What the database will not take now is still with broker or nodes."""
+        self._stop.set()
+        self._thread.join(_GRACE)
+
+    def _run(self) -> None:
+        back_off = BackOff()
+        while not self._stop.is_set():
+            try:
+                self._serve(back_off)
+            except OSError as error:
+                log.warning("broker %s: %s", self._login.mqtt.host, error)
+            except Exception:
+                log.exception("the sink made a mistake; it goes on with a new connection")
+            self._meter.broker_connected.set(0)
+            self._settle()
+            self._stop.wait(back_off.failed())
+
+    def _serve(self, back_off: BackOff) -> None:
+        """One connection, to its end."""
+        with Connection(self._login, self._take) as connection:
+            while connection.alive and not self._stop.is_set():
+                arrived = connection.turn(QUIET if self._waiting else _TICK)
+                if connection.subscribed:
+                    back_off.succeeded()
+                    self._meter.broker_connected.set(1)
+                self._work(connection, quiet=not arrived)
+            if self._stop.is_set():
+                self._tell_at = 0.0
+                self._commit(connection)
+                self._tell(connection)
+            else:
+                log.warning("broker %s: %s", self._login.mqtt.host, connection.problem)
+
+    def _settle(self) -> None:
+        """Store what a lost connection brought: a broker that was killed may not bring it again."""
+        while self._waiting and not self._stop.is_set():
+            self._commit()
+            if self._waiting:
+                self._stop.wait(max(0.0, self._store_at - time.monotonic()))
+
+    def _take(self, message: MQTTMessage) -> None:
+        """As the connection brings it."""
+        if not self._waiting:
+            self._first = time.monotonic()
+        self._waiting.append(Received(message, self._read(message)))
+
+    def _read(self, message: MQTTMessage) -> Arrival | None:
+        try:
+            names = message.topic.removeprefix(self._prefix).split("/")[:-1]
+            arrival = arrivals.read(names, bytes(message.payload), _floor(message))
+        except UnicodeDecodeError:
+            self._complain("?", Refused("topic", "no UTF-8"))
+        except Refused as refusal:
+            self._complain(message.topic, refusal)
+        else:
+            if arrival.refused:
+                self._complain(message.topic, arrival.refused)
+            return arrival
+        return None
+
+    def _complain(self, topic: str, refusal: Refused) -> None:
+        """Count it, and say it once."""
+        self._meter.refused.labels(refusal.reason).inc()
+        if (kind := (topic, refusal.reason)) not in self._complaints and len(self._complaints) < _COMPLAINTS:
+            self._complaints.add(kind)
+            log.warning("%r: refused, %s", topic, refusal)
+
+    def _work(self, connection: Connection, *, quiet: bool) -> None:
+        """What is due after a turn."""
+        now = time.monotonic()
+        if now < self._store_at:
+            return
+        if self._waiting and (quiet or now >= self._first + LINGER):
+            self._commit(connection)
+        if self._heard and now >= self._tell_at:
+            self._tell(connection)
+        if now >= self._tidy_at:
+            self._tidy()
+
+    def _commit(self, connection: Connection | None = None) -> None:
+        """Store all that waits, then acknowledge it; if the database has trouble it goes on waiting."""
+        with self._trouble():
+            for written in self._write([it for it in self._waiting if it.arrival]):
+                self._count(written)
+            for received in self._waiting:
+                self._finish(received, connection)
+            self._waiting.clear()
+
+    def _write(self, batch: list[Received]) -> list[Written]:
+        """Store it; if a value in it will not be stored, all but that."""
+        found = [it.arrival for it in batch if it.arrival]
+        try:
+            with self._meter.transactions.time():
+                return [self._store.write(found)] if found else []
+        except _UNFIT as error:
+            if len(batch) > 1:
+                return [written for it in batch for written in self._write([it])]
+            (message, _), (arrival,) = batch[0], found
+            kept = arrivals.unstorable(arrival, bytes(message.payload), error)
+            self._complain(message.topic, Refused("unstorable", type(error).__name__))
+            return [self._store.write([kept])]
+
+    def _finish(self, received: Received, connection: Connection | None) -> None:
+        """Whether it was stored or refused, the broker need not keep it."""
+        if received.arrival and received.arrival.captured_at:
+            self._meter.lag.observe(max(0.0, time.time() - received.arrival.captured_at))
+        if connection:
+            connection.acknowledge(received.message)
+
+    def _count(self, written: Written) -> None:
+        self._heard.update(written.heard)
+        self._meter.stored.inc(written.stored)
+        self._meter.duplicates.inc(written.duplicates)
+        if written.changed:
+            self._tidy_at = 0.0
+
+    def _tell(self, connection: Connection) -> None:
+        """Say how far each stream has come, as it is committed now: another sink may know more than we."""
+        with self._trouble():
+            for stream, upto in self._store.committed(sorted(self._heard)):
+                topic = f"{self._prefix}{stream.site}/{stream.node}/ack"
+                connection.publish(topic, ack.encode(Ack(stream=stream.number, seq=upto)))
+            self._heard.clear()
+            self._tell_at = time.monotonic() + TELL
+
+    def _tidy(self) -> None:
+        """Delete what is old, a little at a time, and count what is there."""
+        with self._trouble():
+            self._store.prepare()
+            keep = self._settings.keep
+            pruned = self._store.prune(time.time() - keep * _DAY) if keep else 0
+            survey = self._store.survey()
+            self._meter.nodes.set(survey.nodes)
+            self._meter.missing.set(survey.missing)
+            self._tidy_at = time.monotonic() + (_TICK if pruned >= PRUNED else _TIDY)
+
+    @contextmanager
+    def _trouble(self) -> Iterator[None]:
+        """What the database cannot do now is tried again later, and said once."""
+        try:
+            yield
+        except SQLAlchemyError as error:
+            if not self._back_off.attempts:
+                log.warning("database %s: %s", self._store.name, _first_line(error))
+            self._meter.store_up.set(0)
+            self._store_at = time.monotonic() + self._back_off.failed()
+        else:
+            if self._back_off.attempts:
+                log.info("database %s: is back", self._store.name)
+            self._meter.store_up.set(1)
+            self._back_off.succeeded()
+            self._store_at = 0.0
+
+
+def _floor(message: MQTTMessage) -> str | None:
+    """What the node says will not come any more."""
+    properties = getattr(message.properties, "UserProperty", ())
+    return next((value for name, value in properties if name == "floor"), None)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

@@ -1,0 +1,52 @@
+"""Models over gRPC, with health and reflection, in one ``with``."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import grpc
+
+from cloud_server import listening, probes
+from cloud_server.config import CloudConfig
+from cloud_server.inference import loading
+from cloud_server.inference.interceptors import Interceptor
+from cloud_server.inference.repository import Repository
+from cloud_server.inference.servicer import InferenceServicer
+from cloud_server.metrics import Meter
+from protos.inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
+
+
+@contextmanager
+def serve(config: CloudConfig, meter: Meter) -> Iterator[tuple[str, Repository]]:
+    """Answer while inside; gives the address and the models.
+
+    On leaving: say not serving, answer what is under way, stop.
+    """
+    repository = loading.load(config.models, meter)
+    with ThreadPoolExecutor(config.server.threads or os.cpu_count() or 1, "inference") as pool:
+        server = grpc.server(pool, interceptors=[Interceptor(meter)], options=_options(repository))
+        add_GRPCInferenceServiceServicer_to_server(InferenceServicer(repository), server)
+        withdraw = probes.add(server, (model.card.name for model in repository))
+        port = listening.open_port(server, config)
+        server.start()
+        try:
+            yield listening.address(config.server.host, port), repository
+        finally:
+            withdraw()
+            server.stop(config.server.grace).wait()
+            for model in repository:
+                model.stop()
+
+
+def check(config: CloudConfig) -> Repository:
+    """Everything that ``serve`` does before it answers; raises what it would raise."""
+    listening.prepare(config)
+    return loading.load(config.models, Meter())
+
+
+def _options(repository: Repository) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", repository.request_bytes),
+        ("grpc.so_reuseport", 0),  # else a second server would quietly share the port
+    ]
