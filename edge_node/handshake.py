@@ -13,8 +13,10 @@ from protos.inference_pb2_grpc import GRPCInferenceServiceStub
 
 _OPTIONS = [
     ("grpc.max_send_message_length", -1),  # the server sets the limit
+    ("grpc.enable_retries", 0),  # ours know the deadline, the breaker and the bytes
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 5_000),  # by default a channel stays blind for two minutes
+    ("grpc.max_reconnect_backoff_ms", 2_000),  # by default a channel stays blind for two minutes
+    ("grpc.use_local_subchannel_pool", 1),  # else a new channel would get the old one's connection
 ]
 
 

@@ -31,7 +31,7 @@ class Asker:
         self._sent.append(answers)
         payload = numbers(0, 1, 0) if tensor is None else tensor
         until = time.monotonic() + seconds
-        self._fallback.submit(Deferral("id", payload, until, patient), answers)
+        self._fallback.submit(Deferral("id", payload, until, patient=patient), answers)
         return answers
 
     def ask(self, tensor: Tensor | None = None, seconds: float = PATIENCE) -> Outcome:

@@ -2,15 +2,16 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Thread
 
 import grpc
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from edge_node.fallback.answer import NoAnswer, read
 from edge_node.metrics import Meter
 from protos import codec
 from protos.artifact import Artifact
@@ -108,21 +109,15 @@ def test_an_empty_response_is_an_error(artifact: Artifact) -> None:
         assert asker.ask().error == "the cloud answered float64 [0], not [1, 3] logits"
 
 
-def test_a_damaged_response_is_an_answer_or_an_error(artifact: Artifact) -> None:
-    whole = answer(numbers(1, 2, 3))
-    sent = [whole]
-    with cloud(lambda _request, _context: sent[0]) as port, fallback(port, artifact) as asker:
-
-        @examples(max_examples=50)
-        @given(st.data())
-        def damaged(data: st.DataObject) -> None:
-            response = bytearray(whole)
-            for _ in range(data.draw(st.integers(1, 3))):
-                response[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
-            sent[0] = bytes(response)
-            assert asker.ask().reason in {Reason.CLOUD, Reason.CLOUD_ERROR}
-
-        damaged()
+@given(st.data())
+def test_a_damaged_response_is_an_answer_or_none(data: st.DataObject) -> None:
+    response = bytearray(answer(numbers(1, 2, 3)))
+    for _ in range(data.draw(st.integers(1, 3))):
+        response[data.draw(st.integers(0, len(response) - 1))] = data.draw(st.integers(0, 255))
+    with suppress(NoAnswer):
+        class_index, confidence = read(bytes(response), 3)
+        assert 0 <= class_index < 3
+        assert 0 < confidence <= 1
 
 
 def test_a_call_beyond_the_bound_is_saturated_at_once(artifact: Artifact) -> None:

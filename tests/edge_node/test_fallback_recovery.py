@@ -8,6 +8,7 @@ from threading import Event
 import grpc
 import pytest
 
+from deploy.demo.processes import wait_until
 from protos import inference_pb2 as pb
 from protos.artifact import Artifact
 from protos.result import Reason
@@ -45,30 +46,28 @@ def lost(caplog: pytest.LogCaptureFixture) -> Iterator[str]:
     return (record.getMessage() for record in caplog.records if "is lost" in record.getMessage())
 
 
-def test_a_cloud_that_is_not_there_is_unreachable_and_nothing_is_sent(
-    artifact: Artifact, free_port: int
-) -> None:
+def test_a_cloud_that_is_not_there_is_sent_nothing(artifact: Artifact, free_port: int) -> None:
     with fallback(free_port, artifact) as asker:
         outcome = asker.ask()
-    assert (outcome.reason, outcome.seconds) == (Reason.CLOUD_UNREACHABLE, None)
+    assert (outcome.reason, outcome.seconds) == (Reason.CIRCUIT_OPEN, None)
     assert outcome.error is not None
     assert "refused" in outcome.error
 
 
 def test_a_cloud_that_appears_later_is_used(artifact: Artifact, free_port: int) -> None:
     with fallback(free_port, artifact) as asker:
-        assert asker.ask().reason is Reason.CLOUD_UNREACHABLE
+        assert asker.ask().reason is Reason.CIRCUIT_OPEN
         with cloud(port=free_port):
             assert asker.becomes(Reason.CLOUD)
 
 
-def test_a_cloud_that_dies_is_unreachable_and_used_again_when_it_is_back(artifact: Artifact) -> None:
+def test_a_cloud_that_dies_is_left_alone_and_used_again_when_it_is_back(artifact: Artifact) -> None:
     with ExitStack() as first:
         port = first.enter_context(cloud())
         with fallback(port, artifact) as asker:
             assert asker.ask().reason is Reason.CLOUD
             first.close()
-            assert asker.becomes(Reason.CLOUD_UNREACHABLE)
+            assert asker.becomes(Reason.CIRCUIT_OPEN)
             assert asker.ask().seconds is None, "a lost cloud is sent nothing"
             with cloud(port=port):
                 assert asker.becomes(Reason.CLOUD)
@@ -81,7 +80,7 @@ def test_a_lost_cloud_is_said_once_however_often_it_is_asked(
         for _ in range(50):
             asker.ask()
     (said,) = lost(caplog)
-    assert said.startswith(f"cloud {HOST}:{free_port} is lost (cloud_unreachable): ")
+    assert said.startswith(f"cloud {HOST}:{free_port} is lost: UNAVAILABLE: ")
 
 
 def test_a_cloud_that_is_found_is_said(
@@ -89,6 +88,7 @@ def test_a_cloud_that_is_found_is_said(
 ) -> None:
     caplog.set_level(logging.INFO)
     with fallback(free_port, artifact) as asker, cloud(port=free_port):
+        assert asker.becomes(Reason.CLOUD)
         assert asker.becomes(Reason.CLOUD)
     assert f"cloud {HOST}:{free_port} serves cloud" in caplog.messages
 
@@ -99,11 +99,10 @@ def test_a_cloud_that_comes_back_as_another_model_is_not_used(pledged: Artifact,
         with fallback(port, pledged) as asker:
             assert asker.ask().reason is Reason.CLOUD
             first.close()
-            assert asker.becomes(Reason.CLOUD_UNREACHABLE)
+            assert asker.becomes(Reason.CIRCUIT_OPEN)
             with cloud(sha256=OTHER, port=port):
-                assert asker.becomes(Reason.CLOUD_ERROR)
+                assert wait_until(lambda: OTHER in str(asker.ask().error), PATIENCE)
                 assert own in str(asker.ask().error)
-                assert OTHER in str(asker.ask().error)
 
 
 def test_not_one_answer_of_another_model_is_taken(pledged: Artifact, own: str) -> None:
@@ -115,7 +114,7 @@ def test_not_one_answer_of_another_model_is_taken(pledged: Artifact, own: str) -
             first.close()
             with cloud(sha256=OTHER, port=port):
                 assert asker.ask().reason is not Reason.CLOUD
-                assert asker.becomes(Reason.CLOUD_ERROR)
+                assert asker.becomes(Reason.CIRCUIT_OPEN)
 
 
 def test_the_right_model_is_used_again_after_a_wrong_one(pledged: Artifact, own: str) -> None:
@@ -124,7 +123,7 @@ def test_the_right_model_is_used_again_after_a_wrong_one(pledged: Artifact, own:
         with fallback(port, pledged) as asker:
             wrong.close()
             with cloud(sha256=OTHER, port=port):
-                assert asker.becomes(Reason.CLOUD_ERROR)
+                assert asker.becomes(Reason.CIRCUIT_OPEN)
             with cloud(sha256=own, port=port):
                 assert asker.becomes(Reason.CLOUD)
 
@@ -140,7 +139,7 @@ def test_a_cloud_that_hangs_from_the_start_does_not_hold_up_the_node(artifact: A
         outcome = asker.ask()
         released.set()
         assert asker.becomes(Reason.CLOUD)
-    assert (outcome.reason, outcome.seconds) == (Reason.CLOUD_TIMEOUT, None)
+    assert (outcome.reason, outcome.seconds) == (Reason.CIRCUIT_OPEN, None)
 
 
 def test_a_server_without_the_call_for_metadata_is_an_error(artifact: Artifact) -> None:
@@ -150,4 +149,4 @@ def test_a_server_without_the_call_for_metadata_is_an_error(artifact: Artifact) 
 
     with cloud(described=unknown) as port, fallback(port, artifact) as asker:
         outcome = asker.ask()
-    assert (outcome.reason, outcome.error) == (Reason.CLOUD_ERROR, "what?")
+    assert (outcome.reason, outcome.error) == (Reason.CIRCUIT_OPEN, "UNIMPLEMENTED: what?")

@@ -74,10 +74,10 @@ def test_a_degraded_result_says_why(tmp_path: Path, artifact: Artifact) -> None:
         pass
     with opened(settings(tmp_path, artifact, cloud=to(port))) as node:
         result = node.infer(UNSURE)
-        assert reasons(node) == {"cloud_unreachable": 1}
+        assert reasons(node) == {"circuit_open": 1}
     assert (result.route, result.reason, result.label, result.cloud) == (
         "edge",
-        "cloud_unreachable",
+        "circuit_open",
         "green",
         None,
     )

@@ -1,0 +1,121 @@
+"""Who looks for the cloud: at start, when a call leaves doubt, and while the circuit is open.
+
+A server is used only once it has shown that it runs the model which the artifact names, and again
+after every time that it was lost: what comes back may be another server.
+"""
+
+import logging
+from dataclasses import dataclass
+from threading import Event, Thread
+from typing import Any
+
+import grpc
+
+from edge_node.config import Cloud
+from edge_node.errors import ModelMismatch
+from edge_node.fallback.breaker import Breaker, State
+from edge_node.fallback.forecast import Forecast
+from edge_node.handshake import expected_model, open_channel, verify
+from protos.artifact import Artifact
+
+FIRST_LOOK = 2.0
+"""Seconds to wait for the cloud at start; a node starts without it, too."""
+LOOK = 4.0
+"""Seconds later on: with the pause before it less than the ten within which a recovery is to be seen."""
+METHOD = "/inference.GRPCInferenceService/ModelInfer"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How to call a server that has proved itself."""
+
+    infer: Any
+    """Bytes in and out: they are counted."""
+    input_name: str
+
+
+class Prober:
+    """Keeps the route to the cloud, and the breaker informed of what it sees."""
+
+    route: Route
+    """There whenever the breaker gives a permit."""
+
+    def __init__(self, settings: Cloud, artifact: Artifact, breaker: Breaker, forecast: Forecast) -> None:
+        self._settings, self._artifact = settings, artifact
+        self._breaker, self._forecast = breaker, forecast
+        self._channel = open_channel(settings)
+        self.trouble: str | None = None
+        self._doubt, self._stopping = Event(), Event()
+        self._thread = Thread(target=self._watch, name="cloud-probe", daemon=True)
+
+    def start(self) -> None:
+        """Look once, then watch; ``ModelMismatch`` if another model is there than the artifact names."""
+        try:
+            if self._look(FIRST_LOOK):
+                self.trust()
+        except ModelMismatch:
+            self._channel.close()
+            raise
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more; what is under way is cancelled."""
+        self._stopping.set()
+        self._doubt.set()
+        self._thread.join()
+        self._channel.close()
+
+    def doubt(self) -> None:
+        """A call ended in a way that leaves open whether the cloud is there: look soon."""
+        self._doubt.set()
+
+    def lose(self, error: str) -> None:
+        """Open the circuit until the cloud has been seen again; say so once for each new trouble."""
+        if error != self.trouble:
+            log.warning("cloud %s is lost: %s", self._settings.target, error)
+        self.trouble = error
+        self._breaker.lost()
+        self._doubt.set()
+
+    def trust(self) -> None:
+        """The circuit is closed: say so."""
+        self.trouble = None
+        model = expected_model(self._settings, self._artifact)
+        log.info("cloud %s serves %s", self._settings.target, model)
+
+    def _watch(self) -> None:
+        while not self._stopping.is_set():
+            self._doubt.wait()
+            self._doubt.clear()
+            looks = 0
+            while not self._stopping.wait(self._breaker.pause(looks)) and not self._found():
+                looks += 1
+
+    def _found(self) -> bool:
+        try:
+            return self._look(LOOK)
+        except ModelMismatch as error:
+            self.lose(str(error))
+            return False
+
+    def _look(self, timeout: float) -> bool:
+        """Whether the cloud is there with the right model. ``ModelMismatch`` if it has another."""
+        if self._breaker.state is State.OPEN:
+            self._renew()
+        try:
+            name = verify(self._channel, self._settings, self._artifact, timeout)
+        except grpc.RpcError as error:
+            self.lose(f"{error.code().name}: {error.details()}")
+            return False
+        self.route = Route(self._channel.unary_unary(METHOD), name)
+        if self._breaker.state is State.OPEN:
+            self._forecast.forget()
+            self._breaker.seen()
+        return True
+
+    def _renew(self) -> None:
+        """A connection that hangs may go on hanging, for as long as TCP waits before it sends again."""
+        self._channel.close()
+        self._channel = open_channel(self._settings)
