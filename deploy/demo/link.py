@@ -111,18 +111,16 @@ class Lane:
 
     async def _enter(self, reader: asyncio.StreamReader, queue: _Queue) -> None:
         """Read chunks as they come; the end crosses the link behind what was sent before it."""
-        arrival = 0.0
         chunk: bytes | None = b"."
         while chunk:
             try:
                 chunk = await reader.read(CHUNK)
             except OSError:
                 chunk = None
-            arrival = max(arrival, self.arrival(len(chunk or b""), time.monotonic()))
-            await queue.put((arrival, chunk))
+            await queue.put((self.arrival(len(chunk or b""), time.monotonic()), chunk))
 
     async def _leave(self, queue: _Queue, writer: asyncio.StreamWriter) -> None:
-        """Deliver each chunk at its time."""
+        """Deliver each chunk at its time, and never before the one it followed."""
         chunk: bytes | None = b"."
         while chunk:
             arrival, chunk = await queue.get()
@@ -183,7 +181,7 @@ class Forward:
                 self._up.carry(tasks, edge_in, cloud_out)
                 self._down.carry(tasks, cloud_in, edge_out)
         finally:
-            self.ends.remove(ends)
+            self.ends.discard(ends)
             cloud_out.transport.abort()
 
 
