@@ -90,7 +90,7 @@ class Audit:
         return min(1.0, self._share * BOOST) if boosted else self._share
 
     def kept(self, request_id: str, score: float, edge: int, nbytes: int) -> Ticket | None:
-        """Count a sample that the edge answers; its ticket, if it is audited, ends in ``heard`` or ``lost``."""
+        """Count a sample that the edge answers; its ticket, if audited, ends in ``heard`` or ``lost``."""
         share = self.share
         with self._lock:
             self._tally.inputs += 1

@@ -6,6 +6,7 @@ to be seen and was not, is bounded by the worst that it could have been.
 
 import math
 from collections import OrderedDict, deque
+from functools import lru_cache
 
 import msgspec
 import numpy as np
@@ -20,6 +21,10 @@ ENOUGH = 20
 """Effective samples beyond a quantile that it takes to publish it."""
 DELTA = 0.05
 """A two-sided interval misses so often."""
+RECENT = 1000
+"""Inputs that the share of unserved deferrals looks back on."""
+
+_upper = lru_cache(maxsize=4096)(binomial.upper)
 
 
 class Disagreement(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,3 +161,23 @@ class Memory:
     def drop(self) -> float | None:
         """Labelled estimate of what the stream's accuracy is below the cloud's: of watched samples alone."""
         return self._drops / self._weights if self.labelled else None
+
+
+class Unserved:
+    """Upper 95 % bound of the share of recent inputs whose deferral got no answer."""
+
+    def __init__(self, size: int = RECENT) -> None:
+        self._recent: deque[bool] = deque(maxlen=size)
+        self._count = 0
+
+    def add(self, *, unserved: bool) -> None:
+        """Count one input."""
+        if len(self._recent) == self._recent.maxlen:
+            self._count -= self._recent[0]
+        self._recent.append(unserved)
+        self._count += unserved
+
+    @property
+    def share(self) -> float:
+        """The bound; 0 as long as nobody has gone unserved: a node that starts owes nothing yet."""
+        return _upper(self._count, len(self._recent), DELTA) if self._count else 0.0

@@ -1,39 +1,28 @@
 """Whether the certificate's promise stands, for which one reason it does not, and what is done about it.
 
 It falls when watched samples or late labels prove that the stream is not what was certified; it
-comes back when they prove, on samples seen since, that it is again. It rests while the budget keeps the
-threshold too low, or while so many deferrals go unserved that what they may cost exceeds what is left.
+comes back when they prove, on samples seen since, that it is again. It rests while the budget keeps
+the threshold too low, or while so many deferrals go unserved that what they may cost exceeds what is left.
 """
 
+import hashlib
 import time
-from collections import deque
 from collections.abc import Callable
 from enum import StrEnum, auto
-from functools import lru_cache
 from math import inf
 from threading import RLock
 
 import msgspec
 
-from edge_node.gate import binomial
-from edge_node.gate.eprocess import (
-    ALPHA,
-    Wealth,
-    above,
-    all_clear,
-    audits_to_detect,
-    below,
-    drift_alarm,
-)
+from edge_node.gate import binomial, eprocess
+from edge_node.gate.certificate import Certificate, encode
+from edge_node.gate.eprocess import ALPHA, Wealth
+from edge_node.gate.estimates import Remembered, Unserved
 
 DELTA = 0.05
-"""Probability of restoring a promise wrongly, and of a bound on the unserved that is too low."""
-UNSERVED_WINDOW = 1000
-"""Inputs that the share of unserved deferrals looks back on."""
+"""Probability of restoring a promise wrongly."""
 MOST_ALLOWED = 0.79
 """Disagreement above which no alarm could be raised."""
-
-bound = lru_cache(maxsize=4096)(binomial.upper)
 
 
 class Ground(StrEnum):
@@ -67,35 +56,11 @@ class OnAlarm(StrEnum):
     """The threshold stays."""
 
 
-class Level(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One certified threshold."""
-
-    threshold: float
-    disagreement: float
-    """Upper confidence bound, in CERT, of how often kept inputs disagree with the cloud."""
-
-
-class Promise(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the run-time needs of a certificate."""
-
-    id: str
-    """Digest of the certificate: what was learnt about another one says nothing about it."""
-    epsilon: float
-    """Certified accuracy drop."""
-    limit: float
-    """Accuracy drop that the operator accepts, unserved deferrals included."""
-    gain: float
-    """Mean gain among deferred inputs: what one that goes unserved costs."""
-    levels: tuple[Level, ...]
-    """The certified threshold, then stricter ones."""
-    expires: float = inf
-    """Unix time."""
-
-
 class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a standing has to remember over a restart."""
 
-    promise: str
+    certificate: str
+    """Digest: what was learnt about another one says nothing about this."""
     ground: Ground
     level: int
     allowed: float
@@ -105,26 +70,6 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     clear: Wealth
     broken: Wealth
     proved: Wealth
-
-
-class Unserved:
-    """Upper 95 % bound of the share of recent inputs whose deferral got no answer."""
-
-    def __init__(self, size: int = UNSERVED_WINDOW) -> None:
-        self._recent: deque[bool] = deque(maxlen=size)
-        self._count = 0
-
-    def add(self, *, unserved: bool) -> None:
-        """Count one input."""
-        if len(self._recent) == self._recent.maxlen:
-            self._count -= self._recent[0]
-        self._recent.append(unserved)
-        self._count += unserved
-
-    @property
-    def share(self) -> float:
-        """The bound; 0 as long as nobody has gone unserved: a node that starts owes nothing yet."""
-        return bound(self._count, len(self._recent), DELTA) if self._count else 0.0
 
 
 class Uncertified:
@@ -142,7 +87,7 @@ class Uncertified:
     def watched(self, score: float, *, disagrees: bool) -> None:
         """There is nothing to compare it with."""
 
-    def labelled(self, score: float, gain: int) -> None:
+    def labelled(self, sample: Remembered, truth: int) -> None:
         """There is nothing to compare it with."""
 
     def served(self, *, unserved: bool) -> None:
@@ -150,56 +95,61 @@ class Uncertified:
 
 
 class Standing:
-    """The standing of a certificate that fits the artifact. Thread-safe."""
+    """The standing of a certificate that fits the artifact. Thread-safe.
+
+    ``limit``: the risk that the operator accepts, unserved deferrals included; ``expires``: Unix time.
+    """
 
     def __init__(
         self,
-        promise: Promise,
+        certificate: Certificate,
         policy: OnAlarm,
-        state: State | None = None,
+        limit: float | None = None,
+        expires: float = inf,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._promise, self._policy, self._clock = promise, policy, clock
-        self._lock, self.unserved = RLock(), Unserved()
+        self._certificate, self._policy, self._expires, self._clock = certificate, policy, expires, clock
+        self._points = (certificate.point, *certificate.stricter)
+        self._limit = certificate.epsilon if limit is None else limit
+        self._lock, self._unserved = RLock(), Unserved()
         self._keeps_pace: Callable[[], bool] = lambda: True
-        self._ground, self._level, self._allowed = Ground.VALID, 0, promise.levels[0].disagreement
+        self._ground, self._level, self._allowed = Ground.VALID, 0, certificate.q0
         self._seen = self._disagreed = 0
         self._watch_level()
         self._watch_recovery()
-        if state is not None and state.promise == promise.id:
-            self._resume(state)
 
     @property
     def threshold(self) -> float:
         """The score that is safe to keep now: the floor of the budget's controller."""
-        levels = self._promise.levels
-        return levels[self._level].threshold if self._level < len(levels) else inf
+        return inf if self.offloads_all else self._points[self._level].threshold
 
     @property
     def offloads_all(self) -> bool:
         """Whether nothing is kept any more."""
-        return self._level == len(self._promise.levels)
+        return self._level == len(self._points)
 
     @property
     def ground(self) -> Ground:
         """Why the promise stands, or does not."""
         if self._ground is not Ground.VALID:
             return self._ground
-        if self._clock() >= self._promise.expires:
+        if self._clock() >= self._expires:
             return Ground.EXPIRED
         if not self._keeps_pace():
             return Ground.BUDGET
-        return Ground.UNSERVED if self.drop > self._promise.limit else Ground.VALID
+        return Ground.UNSERVED if self.risk > self._limit else Ground.VALID
 
     @property
-    def drop(self) -> float:
-        """What accuracy may be below the cloud's: as certified, and what unserved deferrals may cost."""
-        return self._promise.epsilon + self.unserved.share * self._promise.gain
+    def risk(self) -> float:
+        """Upper bound: as certified, less what was set aside for the unserved, and what they may cost."""
+        certificate = self._certificate
+        gain = 1.0 if certificate.mean_gain is None else max(certificate.mean_gain, 0.0)
+        return certificate.epsilon - certificate.unserved + self._unserved.share * gain
 
     @property
     def audits_to_detect(self) -> float:
         """About how many audits it takes to notice that disagreement has doubled."""
-        return audits_to_detect(self._allowed, min(2 * self._allowed, 1.0), ALPHA, self._alarm.seen)
+        return eprocess.audits_to_detect(self._allowed, min(2 * self._allowed, 1.0), seen=self._alarm.seen)
 
     def suspicion(self) -> float:
         """Evidence of drift: 1 is none, and 1/alpha is an alarm."""
@@ -210,37 +160,38 @@ class Standing:
         self._keeps_pace = keeps_pace
 
     def served(self, *, unserved: bool) -> None:
-        """Count one input: kept, answered by the cloud, or deferred for nothing."""
+        """Count one input: kept or answered by the cloud, or deferred for nothing."""
         with self._lock:
-            self.unserved.add(unserved=unserved)
+            self._unserved.add(unserved=unserved)
 
     def watched(self, score: float, *, disagrees: bool) -> None:
-        """One watched input, kept or not: what both models said of it."""
-        certified = self._promise.levels[0].threshold
+        """One watched input, kept or not: whether both models said the same of it."""
         with self._lock:
             if score >= self.threshold and self._alarm.update(disagrees):
                 self._withdraw(Ground.DRIFT)
-            if self._ground is not Ground.VALID and score >= certified:
+            if self._ground is not Ground.VALID and score >= self._points[0].threshold:
                 self._seen += 1
                 self._disagreed += disagrees
                 if self._clear.update(disagrees):
-                    self._restore(self._promise.levels[0].disagreement)
+                    self._restore(self._certificate.q0)
 
-    def labelled(self, score: float, gain: int) -> None:
-        """A late label of one watched input: 1 if only the cloud was right, -1 if only the edge, else 0."""
-        certified = self._promise.levels[0].threshold
+    def labelled(self, sample: Remembered, truth: int) -> None:
+        """A late label of a watched input."""
+        if sample.selected is None:
+            return
         with self._lock:
-            if self._broken.update(gain if score >= self.threshold else 0):
+            if (lost := self._loss(sample, truth, self.threshold)) is not None and self._broken.update(lost):
                 self._withdraw(Ground.LABELS)
-            if self._ground is not Ground.VALID and self._proved.update(gain if score >= certified else 0):
-                seen = binomial.upper(self._disagreed, self._seen, DELTA)
-                self._restore(max(self._promise.levels[0].disagreement, seen))
+            lost = self._loss(sample, truth, self._points[0].threshold)
+            if self._ground is not Ground.VALID and lost is not None and self._proved.update(lost):
+                since = binomial.upper(self._disagreed, self._seen, DELTA)
+                self._restore(max(self._certificate.q0, since))
 
     def state(self) -> State:
         """What to keep over a restart."""
         with self._lock:
             return State(
-                promise=self._promise.id,
+                certificate=_digest(self._certificate),
                 ground=self._ground,
                 level=self._level,
                 allowed=self._allowed,
@@ -252,35 +203,52 @@ class Standing:
                 proved=self._proved.wealth(),
             )
 
-    def _resume(self, state: State) -> None:
-        self._ground, self._allowed = state.ground, state.allowed
-        self._level = min(state.level, len(self._promise.levels))
+    def resume(self, state: State) -> bool:
+        """Go on from before the restart; whether the state was this certificate's."""
+        if state.certificate != _digest(self._certificate) or state.level > len(self._points):
+            return False
+        self._ground, self._level, self._allowed = state.ground, state.level, state.allowed
         self._seen, self._disagreed = state.seen, state.disagreed
         self._watch_level(state.alarm, state.broken)
         self._watch_recovery(state.clear, state.proved)
+        return True
+
+    def _loss(self, sample: Remembered, truth: int, threshold: float) -> float | None:
+        """What the promise bounds the mean of, of one input; ``None`` if it says nothing of this one."""
+        promise, kept = self._certificate.promise, sample.score >= threshold
+        if promise == "selective":
+            return float(sample.edge != truth) if kept else None
+        if promise == "disagreement":
+            return float(kept and sample.edge != sample.cloud)
+        gain = sample.gain(truth) * kept
+        return gain if promise == "drop" else max(gain, 0)
 
     def _watch_level(self, alarm: Wealth | None = None, broken: Wealth | None = None) -> None:
         """Test anew whether the level in force is what was certified."""
-        self._alarm = drift_alarm(min(self._allowed, MOST_ALLOWED), ALPHA, alarm)
-        self._broken = above(self._promise.epsilon, ALPHA, broken)
+        epsilon = self._points[min(self._level, len(self._points) - 1)].epsilon
+        self._alarm = eprocess.drift_alarm(min(self._allowed, MOST_ALLOWED), ALPHA, alarm)
+        self._broken = eprocess.above(epsilon, ALPHA, broken)
 
     def _watch_recovery(self, clear: Wealth | None = None, proved: Wealth | None = None) -> None:
         """Test anew whether the certified level is again what was certified."""
-        self._clear = all_clear(self._promise.levels[0].disagreement, DELTA, clear)
-        self._proved = below(self._promise.epsilon, DELTA, proved)
+        self._clear = eprocess.all_clear(self._certificate.q0, DELTA, clear)
+        self._proved = eprocess.below(self._certificate.epsilon, DELTA, proved)
 
     def _withdraw(self, ground: Ground) -> None:
         if self._ground is Ground.VALID:
             self._ground, self._seen, self._disagreed = ground, 0, 0
             self._watch_recovery()
-        levels = self._promise.levels
         if self._policy is OnAlarm.HOLD or self.offloads_all:
             return
-        self._level = self._level + 1 if self._policy is OnAlarm.STRICTER else len(levels)
+        self._level = self._level + 1 if self._policy is OnAlarm.STRICTER else len(self._points)
         if not self.offloads_all:
-            self._allowed = levels[self._level].disagreement
+            self._allowed = self._points[self._level].q0
             self._watch_level()
 
     def _restore(self, allowed: float) -> None:
         self._ground, self._level, self._allowed = Ground.VALID, 0, allowed
         self._watch_level()
+
+
+def _digest(certificate: Certificate) -> str:
+    return hashlib.sha256(encode(certificate)).hexdigest()

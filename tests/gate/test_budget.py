@@ -1,0 +1,208 @@
+"""The pace of offloading: bounds that hold for every stream, and what a fixed threshold does on the same."""
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_node.gate.budget import GAMMA, ByteTarget, Controller, Mode, Price, Quantiles, ShareTarget
+
+UNIFORM = Quantiles(np.linspace(0, 1, 257).tolist())
+"""Scores that are their own quantiles."""
+SLACK = (1 + GAMMA) / GAMMA
+
+block = st.tuples(st.sampled_from(["constant", "sawtooth", "free"]), st.integers(1, 80), st.floats(-0.5, 1.5))
+
+
+def scores(kind: str, length: int, value: float) -> list[float]:
+    if kind == "constant":
+        return [value] * length
+    if kind == "sawtooth":
+        return [value + step / length for step in range(length)]
+    return [round(value)] * length
+
+
+def flat(blocks: list[tuple[str, int, float]]) -> list[float]:
+    return [score for kind, length, value in blocks for score in scores(kind, length, value)]
+
+
+streams = st.lists(block, max_size=12).map(flat)
+targets = st.floats(0.01, 0.99)
+
+
+def control(target: float, mode: Mode = Mode.BUDGET_FIRST, safe: float = 0.3) -> Controller:
+    return Controller(ShareTarget(target), UNIFORM, lambda: safe, mode)
+
+
+def excess(controller: Controller, stream: list[float], target: float) -> list[float]:
+    """Samples sent beyond the target after each sample, or short of it."""
+    sent = [0.0 if controller.accepts(score, 1) else 1.0 for score in stream]
+    return list(np.cumsum(sent) - target * np.arange(1, len(sent) + 1))
+
+
+@given(streams, targets)
+def test_the_mean_offload_is_within_its_bound_on_any_stream(stream: list[float], target: float) -> None:
+    assert all(abs(over) <= SLACK + 1e-6 for over in excess(control(target), stream, target))
+
+
+@given(targets, st.floats(0, 1), st.integers(1, 2000))
+def test_an_adversary_who_sees_the_threshold_does_not_break_the_bound(
+    target: float, spite: float, length: int
+) -> None:
+    controller, over = control(target), 0.0
+    for step in range(length):
+        score = controller.threshold + (1e-9 if (step * spite) % 1 < 0.5 else -1e-9)
+        score = min(max(score, -2.0), 2.0)
+        over += (not controller.accepts(score, 1)) - target
+        assert abs(over) <= SLACK + 1e-6
+
+
+@given(streams, targets)
+def test_a_cap_is_not_exceeded_and_a_floor_is_served(stream: list[float], target: float) -> None:
+    assert all(over <= SLACK + 1e-6 for over in excess(control(target, Mode.BUDGET_CAP), stream, target))
+    first = excess(control(target, Mode.ACCURACY_FIRST), stream, target)
+    assert all(over >= -SLACK - 1e-6 for over in first)
+
+
+@given(st.lists(st.tuples(st.floats(0, 20), st.integers(1, 1000), st.floats(0, 1)), max_size=300))
+def test_bytes_stay_within_rate_times_time_and_a_burst(stream: list[tuple[float, int, float]]) -> None:
+    now, rate, largest, sent = [0.0], 50.0, 1000, 0
+    controller = Controller(
+        ByteTarget(rate, largest, lambda: now[0]), UNIFORM, lambda: 0.3, Mode.BUDGET_FIRST
+    )
+    for wait, nbytes, score in stream:
+        now[0] += wait
+        sent += 0 if controller.accepts(score, nbytes) else nbytes
+        assert sent <= rate * now[0] + largest * SLACK + 1e-6
+
+
+def drifting(count: int = 20_000) -> list[float]:
+    """Uniform scores; in the second half of the stream confidence collapses."""
+    draw = np.random.default_rng(5).random(count)
+    draw[count // 2 :] *= 0.222
+    return list(draw)
+
+
+def worst_window(sent: list[bool], target: float) -> float:
+    means = np.convolve(sent, np.full(1000, 1e-3), "valid")
+    return float(np.abs(means - target).max())
+
+
+def test_a_drift_moves_the_pace_by_points_and_a_fixed_threshold_to_ninety_percent() -> None:
+    stream, controller = drifting(), control(0.2, safe=0.2)
+    assert worst_window([not controller.accepts(score, 1) for score in stream], 0.2) < 0.04
+    fixed = [score < 0.2 for score in stream]
+    assert worst_window(fixed, 0.2) > 0.65
+    assert abs(sum(fixed) - 0.2 * len(fixed)) > SLACK  # the bound of the first test can be broken
+
+
+@pytest.mark.parametrize(("before", "after"), [(0.9, 0.1), (0.1, 0.9)])
+def test_the_pace_crosses_a_drift_in_as_many_steps_as_its_size_takes(before: float, after: float) -> None:
+    """Down by gamma (1 - target) a step, where all is sent; up by gamma x target, where nothing is."""
+    target = 0.25
+    controller = control(target, safe=before)
+    speed = GAMMA * (1 - target if after < before else target)
+    steps = math.ceil(abs(after - before) / speed)
+    tight = [after + (1e-3 if after > before else -1e-3)] * steps  # on the far side, just beyond
+    for score in tight:
+        controller.accepts(score, 1)
+    assert abs(controller.share - after) <= GAMMA
+
+
+def test_an_open_breaker_freezes_the_pace() -> None:
+    open_now = [True]
+    controller = Controller(
+        ShareTarget(0.2), UNIFORM, lambda: 0.3, Mode.BUDGET_FIRST, suspended=lambda: open_now[0]
+    )
+    before = controller.share
+    for score in (0.0, 1.0, 0.1) * 100:
+        controller.accepts(score, 1)
+    assert controller.share == before
+    open_now[0] = False
+    controller.accepts(0.0, 1)
+    assert controller.share < before
+
+
+@pytest.mark.parametrize(
+    ("mode", "rich", "poor"),
+    [(Mode.ACCURACY_FIRST, 0.8, 0.3), (Mode.BUDGET_FIRST, 0.8, 0.1), (Mode.BUDGET_CAP, 0.3, 0.1)],
+)
+def test_budget_and_certificate_are_reconciled_as_the_mode_says(mode: Mode, rich: float, poor: float) -> None:
+    def mean(target: float) -> float:
+        controller = control(target, mode)
+        draw = np.random.default_rng(1).random(20_000).tolist()
+        sent = [not controller.accepts(score, 1) for score in draw]
+        assert controller.keeps_promise is (target > 0.3 or mode is Mode.ACCURACY_FIRST)
+        return float(np.mean(sent))
+
+    assert mean(0.8) == pytest.approx(rich, abs=0.02)
+    assert mean(0.1) == pytest.approx(poor, abs=0.02)
+
+
+def test_the_least_certain_samples_win_the_budget() -> None:
+    controller, draw = control(0.1), np.random.default_rng(2).random(10_000)
+    sent = np.array([not controller.accepts(score, 1) for score in draw.tolist()])
+    assert draw[sent].max() < 0.35
+    assert draw[sent].mean() < 0.07
+
+
+def test_a_score_that_is_no_number_is_never_accepted_and_runs_up_no_debt() -> None:
+    controller = control(0.2)
+    assert not any(controller.accepts(math.nan, 1) for _ in range(1000))
+    assert controller.share == pytest.approx(-GAMMA)
+    assert controller.accepts(0.0, 1)
+
+
+def test_the_bound_holds_for_many_threads() -> None:
+    controller = control(0.2)
+    with ThreadPoolExecutor(16) as pool:
+        sent = list(pool.map(lambda score: not controller.accepts(score, 1), drifting(8000)))
+    assert abs(sum(sent) - 0.2 * len(sent)) <= SLACK + 1e-6
+
+
+@given(st.lists(st.floats(-5, 5), min_size=2, max_size=40).map(sorted), st.floats(0.001, 1))
+def test_a_share_becomes_a_score_and_back(table: list[float], share: float) -> None:
+    quantiles = Quantiles(table)
+    score = quantiles.score(share)
+    assert table[0] <= score <= table[-1]
+    assert quantiles.share(score) <= share + 1e-9  # less where scores tie
+    assert quantiles.score(0.0) == -math.inf
+    assert quantiles.score(1.001) == math.inf
+    assert (quantiles.share(-math.inf), quantiles.share(math.inf)) == (0.0, 1.0)
+
+
+uses = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)), max_size=400)
+
+
+@given(uses)
+def test_prices_hold_every_budget_until_they_reach_their_cap(
+    stream: list[tuple[float, float, float]],
+) -> None:
+    budgets, spent = {"bytes": 0.2, "latency": 0.1}, {"bytes": 0.0, "latency": 0.0}
+    price = Price(budgets)
+    for seen, (gain, nbytes, seconds) in enumerate(stream, 1):
+        needs = {"bytes": nbytes, "latency": seconds}
+        made = {name: need * price.worth(gain, needs) for name, need in needs.items()}
+        price.update(made)
+        for name, budget in budgets.items():
+            spent[name] += made[name]
+            assert 0 <= price.prices[name] < 10
+            assert spent[name] - budget * seen <= price.prices[name] / 0.02 + 1e-6
+
+
+def test_a_price_buys_the_largest_gains_that_arrive_in_time() -> None:
+    price, draw = Price({"bytes": 0.2}), np.random.default_rng(3)
+    gains = draw.random(20_000).tolist()
+
+    def buy(gain: float) -> bool:
+        made = price.worth(gain, {"bytes": 1.0})
+        price.update({"bytes": float(made)})
+        return made
+
+    bought = [buy(gain) for gain in gains]
+    assert np.mean(bought) == pytest.approx(0.2, abs=0.01)
+    assert np.mean([gain for gain, made in zip(gains, bought, strict=True) if made]) > 0.85
+    assert not price.worth(0.9, {"bytes": 1.0}, chance=0.5)
