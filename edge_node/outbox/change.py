@@ -1,0 +1,68 @@
+"""What goes into one transaction of the outbox, and what comes out of it."""
+
+from collections import deque
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class Row(NamedTuple):
+    """A result that waits."""
+
+    seq: int
+    payload: bytes
+
+
+class Held(NamedTuple):
+    """An input that waits for the cloud, while its edge answer is out as provisional."""
+
+    id: str
+    """Of its result."""
+    confidence: float
+    """Of the edge: the least certain is worth most to ask about."""
+    payload: bytes
+    """Whatever its owner needs to ask, or to give up."""
+
+
+class DeadLetter(NamedTuple):
+    """A result that was given up."""
+
+    number: int
+    """What to call it when asking to retry or purge it."""
+    reason: str
+    born: float
+    """When it was made, in seconds of the device's life."""
+    retry: bool
+    """It is sent again from the next start on."""
+    payload: bytes
+
+
+@dataclass(slots=True)
+class Change:
+    """All that happened since the last transaction."""
+
+    rows: deque[Row] = field(default_factory=deque)
+    places: list[Hashable] = field(default_factory=list)
+    holds: dict[str, Held] = field(default_factory=dict)
+    releases: list[str] = field(default_factory=list)
+    confirmed_upto: int = -1
+    confirmed: list[int] = field(default_factory=list)
+    dead: list[tuple[int, str]] = field(default_factory=list)
+    size: int = 0
+    """Bytes of rows and held inputs."""
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.rows or self.places or self.holds or self.releases or self.confirmed or self.dead
+        ) or (self.confirmed_upto >= 0)
+
+    def absorb(self, later: "Change") -> None:
+        """Take what came after this as well: the two become one transaction."""
+        self.rows += later.rows
+        self.places += later.places
+        self.holds |= later.holds
+        self.releases += later.releases
+        self.confirmed_upto = max(self.confirmed_upto, later.confirmed_upto)
+        self.confirmed += later.confirmed
+        self.dead += later.dead
+        self.size += later.size

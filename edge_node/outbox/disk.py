@@ -1,0 +1,173 @@
+"""The store and what keeps it usable when the disk is full, or gives back what nobody wrote."""
+
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from edge_node import config
+from edge_node.metrics import Meter
+from edge_node.outbox import recovery
+from edge_node.outbox.change import Change, Row
+from edge_node.outbox.clock import Lifetime
+from edge_node.outbox.files import DATABASE, Ballast, Testimony, Witness
+from edge_node.outbox.format import State
+from edge_node.outbox.reader import Reader
+from edge_node.outbox.store import Bounds, passing
+
+RETRY = 1.0
+"""Seconds between attempts at a disk that takes nothing."""
+
+log = logging.getLogger(__name__)
+
+
+class Disk:
+    """Opened by one thread, then used by the one that writes; ``reader`` by any."""
+
+    def __init__(self, folder: Path, settings: config.Outbox, meter: Meter) -> None:
+        self._folder, self._meter = folder, meter
+        self._bounds = Bounds(settings.policy, settings.max_rows, settings.max_bytes, settings.max_age)
+        self._ballast, self._witness = Ballast(folder, settings.ballast), Witness(folder)
+        self.tight: int | None = None
+        """Bytes that may wait while the disk is full."""
+        self._store = recovery.open_store(folder, self._witness.last(), self._ballast, meter)
+        self._clock = Lifetime(self._store.state.moment)
+        self._ballast.restore()
+        self._restore_at = time.monotonic()
+        self._testify()
+        self.reader = Reader(folder / DATABASE)
+        self._said = ""
+        self.hurt = False
+        """A row or a page could not be read: build anew before the next transaction."""
+
+    @property
+    def state(self) -> State:
+        return self._store.state
+
+    @property
+    def depth(self) -> tuple[int, int]:
+        """Rows and bytes that wait."""
+        return self._store.rows, self._store.bytes
+
+    @property
+    def held_bytes(self) -> int:
+        return self._store.held_bytes
+
+    @property
+    def floor(self) -> int:
+        """The lowest number that waits, or the next."""
+        return self._store.oldest[0] if self._store.oldest else self.state.next_seq
+
+    @property
+    def limit(self) -> int:
+        """Bytes that may wait."""
+        return self._bounds.max_bytes if self.tight is None else min(self.tight, self._bounds.max_bytes)
+
+    def now(self) -> float:
+        """Seconds of the device's life."""
+        return self._clock.now().seconds
+
+    def age(self) -> float:
+        """Of the oldest that waits, in seconds; 0 if nothing does."""
+        oldest = self._store.oldest
+        return max(0.0, self.now() - oldest[1]) if oldest else 0.0
+
+    def patience(self) -> float | None:
+        """Seconds until there is something to do even if nothing happens."""
+        if self.tight is not None or self.hurt:
+            return RETRY
+        return self._bounds.max_age - self.age() if self._store.oldest else None
+
+    def write(
+        self, change: Change, next_seq: int, bookmarks: Mapping[str, Callable[[], bytes]]
+    ) -> list[Row] | None:
+        """The rows that came in with this transaction; ``None`` if the disk takes nothing now.
+
+        Without a change and without a row that is too old there is no transaction.
+        """
+        for _ in range(2):
+            try:
+                if self.hurt:
+                    self._heal()
+                self._restore()
+                if not change and self.age() <= self._bounds.max_age:
+                    return []
+                return self._commit(change, next_seq, bookmarks)
+            except sqlite3.Error as error:
+                self._remedy(error)
+            except OSError as error:
+                self._say(str(error))
+                break
+        return None
+
+    def close(self) -> None:
+        self.reader.close()
+        self._store.close()
+        self._witness.close()
+
+    def _commit(
+        self, change: Change, next_seq: int, bookmarks: Mapping[str, Callable[[], bytes]]
+    ) -> list[Row]:
+        last = self.state
+        state = State(
+            stream=last.stream,
+            session=last.session,
+            next_seq=max(next_seq, last.next_seq),
+            commits=last.commits + 1,
+            moment=self._clock.now(),
+            bookmarks={**last.bookmarks, **{key: dump() for key, dump in bookmarks.items()}},
+        )
+        rows, dropped = self._store.commit(change, state, self._bounds._replace(max_bytes=self.limit))
+        self._testify()
+        if self.tight is not None:
+            dropped["disk"] = dropped.pop("full", 0)
+        for reason, count in dropped.items():
+            self._meter.dropped[reason].inc(count)
+        with suppress(sqlite3.OperationalError):
+            self._store.give_back()
+        return rows
+
+    def _testify(self) -> None:
+        state = self.state
+        self._witness.testify(
+            Testimony(state.session, state.commits, state.next_seq, self.floor, self._store.rows)
+        )
+
+    def _remedy(self, error: sqlite3.Error) -> None:
+        """Whatever helps: the next attempt shows whether it did."""
+        if not passing(error):
+            self.hurt = True
+            return
+        self._say(str(error))
+        if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+            return
+        if self.tight is None:
+            self._ballast.release()
+            self.tight = max(self._store.bytes, self._ballast.size // 4)
+        with suppress(sqlite3.Error):
+            self._store.checkpoint()
+
+    def _restore(self) -> None:
+        """Once there is room for the ballast again, the disk is not full any more."""
+        if self.tight is None or time.monotonic() < self._restore_at:
+            return
+        self._restore_at = time.monotonic() + RETRY
+        if self._ballast.restore():
+            self._say("has room again")
+            self.tight = None
+
+    def _heal(self) -> None:
+        rows, state, floor = self._store.rows, self.state, self.floor
+        self.reader.close()
+        self._store.close()
+        self._store = recovery.heal(self._folder, state, floor, rows, self._meter)
+        self.reader = Reader(self._folder / DATABASE)
+        self.hurt = False
+
+    def _say(self, what: str) -> None:
+        """Log a change of state once."""
+        if what != self._said:
+            log.warning("outbox %s: %s", self._folder, what)
+        self._said = what
