@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 from protos.codec import Tensor
 from protos.result import Reason
@@ -55,6 +55,14 @@ class Fallback(Protocol):
 
 class NoFallback:
     """A node without a cloud: the edge answers as best it can."""
+
+    blocked = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing was opened."""
 
     def submit(self, deferral: Deferral, done: Done) -> None:  # noqa: ARG002 - nothing is sent
         """Say at once that nobody else is there."""

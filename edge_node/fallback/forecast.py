@@ -11,14 +11,14 @@ from collections import deque
 from collections.abc import Callable
 from threading import Lock
 
-CALLS = 32
+CALLS = 64
 """As many calls are remembered,"""
-FADE = 0.9
+FADE = 0.95
 """each of which weighs so much of the next."""
 LIKELY = 0.5
 """Below this chance nothing is sent,"""
-SCOUT_EVERY = 5.0
-"""but for one call in so many seconds: else nobody would learn that the link is better."""
+SCOUT_EVERY = (0.25, 5.0)
+"""but for a scout after so many seconds, at first and at most: else nobody would learn of a better link."""
 
 _WEIGHTS = tuple(FADE**age for age in range(CALLS))
 
@@ -28,7 +28,7 @@ class Forecast:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._lock = clock, Lock()
-        self._next_scout = 0.0
+        self._next_scout, self._patience = 0.0, SCOUT_EVERY[0]
         self._clear()
 
     def forget(self) -> None:
@@ -39,18 +39,19 @@ class Forecast:
     def hopeful(self, size: int, left: float) -> bool:
         """Whether to send ``size`` bytes that have ``left`` seconds; yes, too, for a scout."""
         with self._lock:
-            if left - self._slope * size >= self._slowest or self._chance(size, left) >= LIKELY:
+            if self._likely(size, left):
                 return True
             now = self._clock()
             if now < self._next_scout:
                 return False
-            self._next_scout = now + SCOUT_EVERY
+            self._next_scout = now + self._patience
+            self._patience = min(2 * self._patience, SCOUT_EVERY[1])
             return True
 
     def answered(self, size: int, left: float, seconds: float) -> None:
         """A call that had ``left`` seconds took these. Against all odds: the odds were not the link's."""
         with self._lock:
-            if self._chance(size, left) < LIKELY:
+            if not self._likely(size, left):
                 self._clear()
             self._learn(size, seconds)
 
@@ -63,16 +64,20 @@ class Forecast:
         self._calls: deque[tuple[int, float]] = deque(maxlen=CALLS)
         self._size = self._seconds = self._variance = self._covariance = 0.0
         self._slope = self._slowest = 0.0
+        self._patience = SCOUT_EVERY[0]
+
+    def _likely(self, size: int, left: float) -> bool:
+        return left - self._slope * size >= self._slowest or self._chance(size, left) >= LIKELY
 
     def _chance(self, size: int, left: float) -> float:
-        """Share of the last calls, by weight, that would have made it with this size."""
-        total = made = 0.0
+        """Share of the last calls, by weight, that would have made it with this size; one more that hopes."""
+        total = made = 1.0
         limit = left - self._slope * size
         for weight, (other, seconds) in zip(_WEIGHTS, reversed(self._calls), strict=False):
             total += weight
             if seconds - self._slope * other <= limit:
                 made += weight
-        return made / total if total else 1.0
+        return made / total
 
     def _learn(self, size: int, seconds: float) -> None:
         if not self._calls:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from deploy.demo.processes import wait_until
 from edge_node.config import Cloud
-from edge_node.fallback import CloudFallback, Deferral, Outcome
+from edge_node.fallback import Budget, CloudFallback, Deferral, Outcome
 from edge_node.metrics import Meter
 from protos.artifact import Artifact
 from protos.codec import Tensor
@@ -20,18 +20,16 @@ class Asker:
     """Submits deferrals and knows what became of each."""
 
     def __init__(self, fallback: CloudFallback) -> None:
-        self._fallback = fallback
+        self.fallback = fallback
         self._sent: list[Answers] = []
 
-    def send(
-        self, tensor: Tensor | None = None, seconds: float = PATIENCE, *, patient: bool = False
-    ) -> Answers:
-        """Submit one with so many seconds to go."""
+    def send(self, tensor: Tensor | None = None, seconds: float = PATIENCE, **kind: bool) -> Answers:
+        """Submit one with so many seconds to go: ``patient``, an ``audit``, or ``held``."""
         answers = Answers()
         self._sent.append(answers)
         payload = numbers(0, 1, 0) if tensor is None else tensor
         until = time.monotonic() + seconds
-        self._fallback.submit(Deferral("id", payload, until, patient=patient), answers)
+        self.fallback.submit(Deferral("id", payload, until, **kind), answers)
         return answers
 
     def ask(self, tensor: Tensor | None = None, seconds: float = PATIENCE) -> Outcome:
@@ -50,11 +48,16 @@ class Asker:
 
 @contextmanager
 def fallback(
-    port: int, artifact: Artifact, *, meter: Meter | None = None, max_inflight: int = 8
+    port: int,
+    artifact: Artifact,
+    *,
+    meter: Meter | None = None,
+    max_inflight: int = 8,
+    budget: Budget | None = None,
 ) -> Iterator[Asker]:
     """A fallback to the server at ``port``."""
     settings = Cloud(target=f"{HOST}:{port}", model="cloud", max_inflight=max_inflight)
-    with CloudFallback(settings, artifact, meter or Meter()) as opened:
+    with CloudFallback(settings, artifact, meter or Meter(), budget) as opened:
         asker = Asker(opened)
         yield asker
         opened.drain()

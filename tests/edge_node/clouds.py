@@ -1,5 +1,6 @@
 """Small gRPC servers that answer as told: real ones, on a port of loopback."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from typing import Any
 import grpc
 import numpy as np
 
+from edge_node.fallback.retry import PUSHBACK
 from protos import codec
 from protos import inference_pb2 as pb
 from protos.codec import Tensor
@@ -60,10 +62,27 @@ class Held:
         return surer(request, context)
 
 
-def refuses(status: grpc.StatusCode, details: str = "no") -> Infer:
-    """The same refusal to everybody."""
+class Counted:
+    """Counts its calls and lets others answer: the first call the first, and all that are left the last."""
+
+    def __init__(self, *infers: Infer) -> None:
+        self.calls: list[float] = []
+        """When each came."""
+        self._infers, self._lock = infers, Lock()
+
+    def __call__(self, request: pb.ModelInferRequest, context: Context) -> bytes:
+        with self._lock:
+            self.calls.append(time.monotonic())
+            infer = self._infers[min(len(self.calls), len(self._infers)) - 1]
+        return infer(request, context)
+
+
+def refuses(status: grpc.StatusCode, details: str = "no", pushback: str | None = None) -> Infer:
+    """The same refusal to everybody, with milliseconds in which the server wants to be left alone."""
 
     def infer(_: pb.ModelInferRequest, context: Context) -> bytes:
+        if pushback is not None:
+            context.set_trailing_metadata(((PUSHBACK, pushback),))
         context.abort(status, details)
         raise AssertionError  # abort raises
 
