@@ -26,14 +26,15 @@ from typing import Self
 from edge_node.gate import binomial
 from edge_node.gate.audit import selected
 from edge_node.gate.certificate import Certificate
-from edge_node.gate.eprocess import EProcess, above, all_clear, below, drift_alarm
+from edge_node.gate.eprocess import EProcess, above, all_clear, below, drift_alarm, ratio_bets
 
 LEAST = 0.05
 """Gain that an offload must have: 20 calls for one answer put right."""
-ALPHA = 0.05
-"""Probability of a wrong stop, or of a wrong resumption."""
-CHANGE = 0.01
-"""Probability of seeing another stream where there is none."""
+STOP, RESUME, CHANGE = 0.01, 0.05, 0.01
+"""Probability of a wrong stop, of a wrong resumption, of seeing another stream where there is none.
+
+A wrong stop costs accuracy, and only the probes can undo it; a stop that comes late costs bytes.
+"""
 PROBES = 0.05
 """Share of the stopped offloads that are still made."""
 
@@ -79,8 +80,8 @@ class Bin:
             self._test()
 
     def _test(self) -> None:
-        self._agree, self._nil = below(self._least, ALPHA), below(self._least, ALPHA)
-        self._pays = above(self._least, ALPHA)
+        self._agree, self._nil = below(self._least, STOP), below(self._least, STOP)
+        self._pays = above(self._least, RESUME)
 
     def _stop(self) -> None:
         """Stop; what is proved holds for a stream on which the two models differ as often as now."""
@@ -88,9 +89,17 @@ class Bin:
         self._test()
         low = binomial.lower(self.differed, self.seen, CHANGE)
         high = binomial.upper(self.differed, self.seen, CHANGE)
-        self._changed = tuple(
-            [drift_alarm(high, CHANGE)] * (high < 0.79) + [all_clear(low, CHANGE)] * (low > 0)
-        )
+        self._changed = (*_rise(high), *_fall(low))
+
+
+def _rise(share: float) -> tuple[EProcess, ...]:
+    """A test of a larger share than this, where one can be."""
+    return (drift_alarm(share, CHANGE),) if ratio_bets(share) else ()
+
+
+def _fall(share: float) -> tuple[EProcess, ...]:
+    """A test of a smaller share than this, where there is one."""
+    return (all_clear(share, CHANGE),) if share > 0 else ()
 
 
 class Benefit:

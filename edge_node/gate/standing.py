@@ -9,7 +9,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from enum import StrEnum, auto
-from math import inf
+from math import inf, nan
 from threading import RLock
 
 import msgspec
@@ -76,6 +76,8 @@ class Uncertified:
     """The standing of a node without a certificate that holds."""
 
     offloads_all = False
+    certificate = None
+    risk = audits_to_detect = nan
 
     def __init__(self, ground: Ground, threshold: float) -> None:
         self.ground, self.threshold = ground, threshold
@@ -108,7 +110,7 @@ class Standing:
         expires: float = inf,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._certificate, self._policy, self._expires, self._clock = certificate, policy, expires, clock
+        self.certificate, self._policy, self._expires, self._clock = certificate, policy, expires, clock
         self._points = (certificate.point, *certificate.stricter)
         self._limit = certificate.epsilon if limit is None else limit
         self._lock, self._unserved = RLock(), Unserved()
@@ -142,7 +144,7 @@ class Standing:
     @property
     def risk(self) -> float:
         """Upper bound: as certified, less what was set aside for the unserved, and what they may cost."""
-        certificate = self._certificate
+        certificate = self.certificate
         gain = 1.0 if certificate.mean_gain is None else max(certificate.mean_gain, 0.0)
         return certificate.epsilon - certificate.unserved + self._unserved.share * gain
 
@@ -173,7 +175,7 @@ class Standing:
                 self._seen += 1
                 self._disagreed += disagrees
                 if self._clear.update(disagrees):
-                    self._restore(self._certificate.q0)
+                    self._restore(self.certificate.q0)
 
     def labelled(self, sample: Remembered, truth: int) -> None:
         """A late label of a watched input."""
@@ -185,13 +187,13 @@ class Standing:
             lost = self._loss(sample, truth, self._points[0].threshold)
             if self._ground is not Ground.VALID and lost is not None and self._proved.update(lost):
                 since = binomial.upper(self._disagreed, self._seen, DELTA)
-                self._restore(max(self._certificate.q0, since))
+                self._restore(max(self.certificate.q0, since))
 
     def state(self) -> State:
         """What to keep over a restart."""
         with self._lock:
             return State(
-                certificate=_digest(self._certificate),
+                certificate=_digest(self.certificate),
                 ground=self._ground,
                 level=self._level,
                 allowed=self._allowed,
@@ -205,7 +207,7 @@ class Standing:
 
     def resume(self, state: State) -> bool:
         """Go on from before the restart; whether the state was this certificate's."""
-        if state.certificate != _digest(self._certificate) or state.level > len(self._points):
+        if state.certificate != _digest(self.certificate) or state.level > len(self._points):
             return False
         self._ground, self._level, self._allowed = state.ground, state.level, state.allowed
         self._seen, self._disagreed = state.seen, state.disagreed
@@ -215,7 +217,7 @@ class Standing:
 
     def _loss(self, sample: Remembered, truth: int, threshold: float) -> float | None:
         """What the promise bounds the mean of, of one input; ``None`` if it says nothing of this one."""
-        promise, kept = self._certificate.promise, sample.score >= threshold
+        promise, kept = self.certificate.promise, sample.score >= threshold
         if promise == "selective":
             return float(sample.edge != truth) if kept else None
         if promise == "disagreement":
@@ -231,8 +233,8 @@ class Standing:
 
     def _watch_recovery(self, clear: Wealth | None = None, proved: Wealth | None = None) -> None:
         """Test anew whether the certified level is again what was certified."""
-        self._clear = eprocess.all_clear(self._certificate.q0, DELTA, clear)
-        self._proved = eprocess.below(self._certificate.epsilon, DELTA, proved)
+        self._clear = eprocess.all_clear(self.certificate.q0, DELTA, clear)
+        self._proved = eprocess.below(self.certificate.epsilon, DELTA, proved)
 
     def _withdraw(self, ground: Ground) -> None:
         if self._ground is Ground.VALID:
