@@ -8,13 +8,13 @@ import logging
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
 log = logging.getLogger(__name__)
 
-Place = tuple[int, int | str]
+Place = tuple[int, Any]
 """Round through the source, and what orders its samples: a row's index, a file's name."""
 
 
@@ -31,6 +31,7 @@ class Bookmark(Protocol):
         """The transaction is on the disk."""
 
 
+@runtime_checkable
 class Replayable(Protocol):
     """A source that can go on where it was."""
 
@@ -43,9 +44,7 @@ class Replayable(Protocol):
 
 class _Saved(msgspec.Struct):
     at: Place | None = None
-    """All up to here is finished..."""
     beyond: list[Place] = []
-    """... and so is this."""
 
 
 class OrderedBookmark:
@@ -54,12 +53,15 @@ class OrderedBookmark:
     def __init__(self, saved: bytes | None = None) -> None:
         last = _load(saved)
         self.at = last.at
+        """All up to here is finished."""
+        self.round = last.at[0] if last.at else 0
         self._beyond = set(last.beyond)
         self._finished: OrderedDict[Place, bool] = OrderedDict()  # every place given after ``at``, in order
         self._lock = Lock()
 
     def left(self, places: Iterable[Place]) -> Iterator[Place]:
         """Of all places, in their order, those that are not finished; each is under way once it is given."""
+        given = False
         for place in places:
             if self.at is not None and place <= self.at:
                 continue
@@ -69,7 +71,12 @@ class OrderedBookmark:
                 self._beyond.discard(place)
                 self._advance()
             if not again:
+                given = True
                 yield place
+        if not given:
+            log.warning(
+                "every sample of the source was answered before: edge-node outbox rewind begins again"
+            )
 
     def finish(self, place: Place) -> None:
         """As ``Bookmark``."""
@@ -82,7 +89,7 @@ class OrderedBookmark:
         """As ``Bookmark``."""
         with self._lock:
             done = [place for place, finished in self._finished.items() if finished]
-            return msgspec.json.encode({"at": self.at, "beyond": [*self._beyond, *done]})
+            return msgspec.msgpack.encode({"at": self.at, "beyond": [*self._beyond, *done]})
 
     def kept(self) -> None:
         """As ``Bookmark``: nobody waits for it."""
@@ -98,7 +105,7 @@ class OrderedBookmark:
 
 def _load(saved: bytes | None) -> _Saved:
     try:
-        return msgspec.json.decode(saved, type=_Saved) if saved else _Saved()
+        return msgspec.msgpack.decode(saved, type=_Saved) if saved else _Saved()
     except msgspec.DecodeError:
         log.warning("the bookmark of the source is none: it is read from its beginning")
         return _Saved()

@@ -19,6 +19,8 @@ from edge_node.outbox.store import Bounds, passing
 
 RETRY = 1.0
 """Seconds between attempts at a disk that takes nothing."""
+BOOKMARKS = 16
+"""Sources of which the place is remembered."""
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +119,7 @@ class Disk:
             next_seq=max(next_seq, last.next_seq),
             commits=last.commits + 1,
             moment=self._clock.now(),
-            bookmarks={**last.bookmarks, **{key: dump() for key, dump in bookmarks.items()}},
+            bookmarks=_latest(last.bookmarks, {key: dump() for key, dump in bookmarks.items()}),
         )
         rows, dropped = self._store.commit(change, state, self._bounds._replace(max_bytes=self.limit))
         self._testify()
@@ -171,3 +173,9 @@ class Disk:
         if what != self._said:
             log.warning("outbox %s: %s", self._folder, what)
         self._said = what
+
+
+def _latest(before: dict[str, bytes], now: dict[str, bytes]) -> dict[str, bytes]:
+    """Sources come and go: enough of them."""
+    bookmarks = {key: state for key, state in before.items() if key not in now} | now
+    return dict(list(bookmarks.items())[-BOOKMARKS:])

@@ -9,9 +9,11 @@ from threading import Event
 from typing import Protocol
 
 from edge_node import config
+from edge_node.bookmark import Replayable
 from edge_node.connection import Connection
 from edge_node.errors import NodeError
 from edge_node.metrics import Meter
+from edge_node.outbox import Outbox
 from edge_node.sample import Sample
 
 
@@ -47,6 +49,12 @@ def open_source(settings: config.Source | None, connection: Connection | None, m
             return MqttSource(settings, connection, meter)
         case None:
             return None
+
+
+def resume(source: Source | None, outbox: Outbox) -> None:
+    """A source that can be replayed goes on where its results were last committed; said before its start."""
+    if isinstance(source, Replayable):
+        outbox.follow(source.key(), source.resume(outbox.bookmark(source.key())))
 
 
 def paced(make: Iterable[Callable[[], Sample]], rate: float, stop: Event) -> Iterator[Sample]:
