@@ -13,6 +13,7 @@ from protos.settings import Section
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Seconds = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
+Days = Annotated[float, Meta(gt=0)]
 Policy = Literal[
     "threshold", "always_edge", "always_cloud", "random",
     "Threshold", "EdgeOnly", "CloudOnly", "Random", "CrossEntropy",
@@ -48,6 +49,40 @@ class Gate(Section, frozen=True, kw_only=True):
     threshold: float | None = None
     """Score from which the edge is trusted; default: the artifact's. The score is the confidence, 0 to 1,
     unless artifact or policy name another."""
+
+
+class Certificate(Section, frozen=True, kw_only=True):
+    """What becomes of the promise that the artifact carries. Without one, this does nothing."""
+
+    on_alarm: Literal["stricter", "offload_all", "hold"] = "stricter"
+    """When it no longer holds: the next stricter certified threshold, all to the cloud, or no change."""
+    limit: Annotated[float, Meta(gt=0, le=1)] | None = None
+    """Loss of accuracy to accept in all, deferrals without an answer included; default: as certified."""
+    max_age: Days | None = None
+    """Days from its making after which it is no longer believed; default: for ever."""
+
+
+class Audit(Section, frozen=True, kw_only=True):
+    """A random share of what the edge answers also goes to the cloud; the answer stays. Needs `[cloud]`."""
+
+    share: Annotated[float, Meta(ge=0, le=1)] | None = None
+    """Of the samples; default: 0.02 if the artifact has a certificate to watch over, else 0."""
+    bytes_per_day: Annotated[float, Meta(gt=0)] | None = None
+    """Most payload that audits may take in 24 hours; default: no bound."""
+
+
+class Budget(Section, frozen=True, kw_only=True):
+    """What offloading may take. One of the three at most; none: no bound. Audits have their own."""
+
+    offload_share: Annotated[float, Meta(gt=0, le=1)] | None = None
+    """Share of the samples to send, in the long run; the least certain go."""
+    bytes_per_second: Annotated[float, Meta(gt=0)] | None = None
+    """Payload to send a second; a minute's worth at once."""
+    bytes_per_day: Annotated[float, Meta(gt=0)] | None = None
+    """Payload to send in any 24 hours; an hour's worth at once."""
+    mode: Literal["accuracy-first", "budget-first", "budget-cap"] = "accuracy-first"
+    """Where the certificate asks for more than that: it is met until the bytes are gone (`accuracy-first`),
+    or the promise rests (`budget-first`; `budget-cap` also saves what the certificate does not ask for)."""
 
 
 class ArraySource(Section, frozen=True, kw_only=True, tag="array", tag_field="kind"):
@@ -183,6 +218,9 @@ class EdgeConfig(Section, frozen=True, kw_only=True):
     source: Source | None = None
     """Where samples come from; only the Python API goes without."""
     gate: Gate = Gate()
+    certificate: Certificate = Certificate()
+    audit: Audit = Audit()
+    budget: Budget = Budget()
     cloud: Cloud | None = None
     mqtt: Mqtt | None = None
     outbox: Outbox = Outbox()

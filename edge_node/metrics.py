@@ -1,6 +1,6 @@
 """Every metric of a node, in one table. Base units; ratios and rates are left to PromQL."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 
@@ -10,9 +10,11 @@ from prometheus_client import (
     Gauge,
     Histogram,
     Info,
+    Metric,
     ProcessCollector,
     start_http_server,
 )
+from prometheus_client.registry import Collector
 
 from edge_node.config import Metrics
 from edge_node.errors import PortInUse
@@ -27,11 +29,25 @@ DROPS = ("full", "age", "disk", "corrupt", "oversize", "refused", "stopped")
 """Why a result was lost: a bound, the disk, the broker's limits or refusal, or a stop with nowhere to keep it."""
 
 
+class _Refreshing(Collector):
+    """First in its registry, it has no metrics of its own: it sees to it that the others are fresh."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.calls: list[Callable[[], None]] = []
+        registry.register(self)
+
+    def collect(self) -> Iterator[Metric]:
+        for call in self.calls:
+            call()
+        return iter(())
+
+
 class Meter:
     """The metrics of one node, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
+        self._refreshing = _Refreshing(registry)
         ProcessCollector(registry=registry)
         self.samples = Counter("tidegate_samples", "Samples taken from the source.", registry=registry)
         self.results = Counter(
@@ -100,6 +116,72 @@ class Meter:
             "tidegate_dropped_samples", "Sensor messages lost before the model.", registry=registry
         )
         self.connected = Gauge("tidegate_mqtt_connected", "1 while the broker is there.", registry=registry)
+        self.standing = Gauge(
+            "tidegate_certificate_standing",
+            "1 at the ground on which the certificate's promise stands (valid) or does not, 0 at the others.",
+            ["ground"],
+            registry=registry,
+        )
+        self.epsilon = Gauge(
+            "tidegate_certificate_epsilon",
+            "Certified bound of the promise: what accuracy may be lost. NaN without a certificate.",
+            registry=registry,
+        )
+        self.delta = Gauge(
+            "tidegate_certificate_delta", "Probability that the certificate is wrong.", registry=registry
+        )
+        self.certified_offload = Gauge(
+            "tidegate_certificate_offload_ratio", "Share of samples that was sent on CERT.", registry=registry
+        )
+        self.risk = Gauge(
+            "tidegate_certificate_risk",
+            "Upper bound of what is lost, unserved deferrals included.",
+            registry=registry,
+        )
+        self.suspicion = Gauge(
+            "tidegate_audit_evidence", "E-value against the certificate: 1000 is an alarm.", registry=registry
+        )
+        self.to_detect = Gauge(
+            "tidegate_audit_detection_audits",
+            "Audits that it takes, about, to notice that disagreement has doubled.",
+            registry=registry,
+        )
+        self.audit_share = Gauge(
+            "tidegate_audit_share_ratio", "Share of the samples that is audited now.", registry=registry
+        )
+        self.audits = Gauge(
+            "tidegate_audits", "Audits since the certificate's restart.", ["outcome"], registry=registry
+        )
+        self.disagreement = Gauge(
+            "tidegate_disagreement_ratio",
+            "Share of the kept samples on which the cloud would have said something else, by audit.",
+            ["bound"],
+            registry=registry,
+        )
+        self.stream_disagreement = Gauge(
+            "tidegate_stream_disagreement_ratio",
+            "Share of all samples that were kept and differ: no accuracy is lost or won beyond it.",
+            ["bound"],
+            registry=registry,
+        )
+        self.cloud_only_seconds = Gauge(
+            "tidegate_cloud_only_latency_seconds",
+            "Mean latency of a cloud that answers every sample, estimated. NaN until it is known.",
+            registry=registry,
+        )
+        self.cloud_only_bytes = Gauge(
+            "tidegate_cloud_only_sample_bytes",
+            "Mean payload of a sample in such a cloud, estimated.",
+            registry=registry,
+        )
+        self.cloud_only_effective = Gauge(
+            "tidegate_cloud_only_effective_samples",
+            "How many equally likely samples would say as much as those behind the two estimates.",
+            registry=registry,
+        )
+        self.threshold = Gauge(
+            "tidegate_gate_threshold", "Score from which the edge is trusted now.", registry=registry
+        )
         self.model = Info("tidegate_model", "The edge model.", registry=registry)
         self.build = Info("tidegate_build", "This software.", registry=registry)
         self.build.info({"version": version("tidegate")})
@@ -127,6 +209,10 @@ class Meter:
         """One result, ``seconds`` after its sample's capture."""
         self.results_by[route, reason].inc()
         self.duration[route].observe(seconds)
+
+    def before_scrape(self, refresh: Callable[[], None]) -> None:
+        """Call this each time that the metrics are read, before they are."""
+        self._refreshing.calls.append(refresh)
 
     def describe(self, artifact: Artifact) -> None:
         """Say which model runs."""

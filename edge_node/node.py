@@ -11,16 +11,20 @@ from queue import SimpleQueue
 from threading import Event
 
 from edge_node import config
+from edge_node.bookmark import Replayable
 from edge_node.choice import recall
 from edge_node.config import EdgeConfig
 from edge_node.connection import Connection
 from edge_node.errors import NodeError
-from edge_node.fallback import CloudFallback, Fallback, NoFallback
+from edge_node.fallback import CloudFallback, NoFallback
+from edge_node.gate.assemble import bucket, oversee
 from edge_node.gate.confidence import ConfidenceGate
+from edge_node.gate.exposure import expose
 from edge_node.gate.policy import make_gate
 from edge_node.identity import Identity
 from edge_node.metrics import Meter, serve
 from edge_node.model import EdgeModel
+from edge_node.outbox import Outbox, folder
 from edge_node.pipeline import Pipeline
 from edge_node.preprocess import for_manifest
 from edge_node.publisher import MqttPublisher, NoPublisher, Publisher
@@ -58,29 +62,39 @@ class EdgeNode:
         if not isinstance(settings, EdgeConfig):
             settings = config.load(Path(settings))
         model = EdgeModel(recall(artifact.load(settings.model.path)), settings.model.threads)
-        meter, identity = Meter(), Identity(settings.node)
+        meter = Meter()
         meter.describe(model.artifact)
         gate = make_gate(settings.gate, model.artifact)
         preprocess = for_manifest(model.artifact.manifest)
-        connection = None
-        if settings.mqtt:
-            birth = birth_message(model, settings.gate.policy, gate)
-            connection = Connection(settings.mqtt, identity, birth, meter)
-            publisher = MqttPublisher(connection, settings.mqtt.max_queued, meter)
-        source = open_source(settings.source, connection, meter)
+        cloud: CloudFallback | NoFallback = NoFallback()
+        if settings.cloud:
+            cloud = CloudFallback(settings.cloud, model.artifact, meter, bucket(settings.budget))
+        oversight = oversee(settings, model.artifact, gate, lambda: cloud.blocked)
+        meter.before_scrape(lambda: expose(oversight, meter))
         with ExitStack() as stack:
+            identity, connection, outbox = Identity(settings.node), None, None
+            if settings.mqtt:
+                outbox = stack.enter_context(Outbox(settings.outbox, folder(settings), meter))
+                identity = Identity(settings.node, outbox.session, outbox.stream)
+                birth = birth_message(model, settings.gate.policy, gate)
+                birth |= {"stream": outbox.stream, "confirm": settings.outbox.confirm}
+                connection = Connection(settings.mqtt, identity, birth, meter)
+                publisher = MqttPublisher(connection, outbox, settings.outbox, meter)
+            source = open_source(settings.source, connection, meter)
+            if outbox and isinstance(source, Replayable):
+                outbox.follow(source.key(), source.resume(outbox.bookmark(source.key())))
             port = stack.enter_context(serve(meter, settings.metrics))
             log.info("metrics on http://%s:%d/metrics", settings.metrics.host, port)
-            fallback: Fallback = NoFallback()
-            if settings.cloud:
-                fallback = stack.enter_context(CloudFallback(settings.cloud, model.artifact, meter))
+            stack.enter_context(cloud)
             if connection:
                 stack.enter_context(connection)
-            stack.callback(fallback.drain)  # while the connection still stands for the results
+            stack.callback(cloud.drain)  # while the connection still stands for the results
             deadline = settings.cloud.deadline if settings.cloud else NO_DEADLINE
-            sink = publisher or NoPublisher()
+            sink, first = publisher or NoPublisher(), outbox.next_seq if outbox else 0
             yield cls(
-                Pipeline(identity, preprocess, model, gate, fallback, sink, meter, deadline), source, meter
+                Pipeline(identity, preprocess, model, gate, oversight, cloud, sink, meter, deadline),
+                source,
+                meter,
             )
 
     def infer(self, data: Tensor | bytes, name: str = "") -> Result:

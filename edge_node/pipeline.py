@@ -14,7 +14,9 @@ from threading import Lock
 
 from edge_node.errors import SampleError
 from edge_node.fallback import Deferral, Fallback, Outcome
+from edge_node.gate.audit import Ticket
 from edge_node.gate.confidence import ConfidenceGate, Decision
+from edge_node.gate.oversight import Oversight
 from edge_node.identity import Identity
 from edge_node.metrics import Meter
 from edge_node.model import EdgeModel
@@ -22,11 +24,13 @@ from edge_node.preprocess import Preprocess, payload, payload_bytes
 from edge_node.publisher import Publisher
 from edge_node.sample import Sample
 from protos import result as contract
+from protos.codec import Tensor
 from protos.result import Answer, Latency, Reason, Result
 
-CONFIDENT = Outcome(Reason.CONFIDENT)
 UNSURE = Decision(0, 0.0, math.nan, accepted=False)
 """What the edge makes of a sample that it could not read."""
+AUDIT_DEADLINE = 10.0
+"""Seconds that an audit may take: nobody waits for it, and a slow answer is worth knowing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,7 @@ class Pipeline:
     preprocess: Preprocess
     model: EdgeModel
     gate: ConfidenceGate
+    oversight: Oversight
     fallback: Fallback
     publisher: Publisher
     meter: Meter
@@ -75,20 +80,31 @@ class Pipeline:
         except SampleError as error:
             passage = Passage(sample, result_id, UNSURE, time.monotonic() - started, deliver)
             return self._finish(passage, Outcome(Reason.INVALID_SAMPLE, error=str(error)))
-        decided = time.monotonic()
-        self.meter.edge(
-            decision.confidence, prepared - started, decided - prepared, payload_bytes(sample, tensor)
-        )
+        decided, nbytes = time.monotonic(), payload_bytes(sample, tensor)
+        self.meter.edge(decision.confidence, prepared - started, decided - prepared, nbytes)
         passage = Passage(sample, result_id, decision, decided - started, deliver)
-        if decision.accepted:
-            return self._finish(passage, CONFIDENT)
+        reason, ticket = self.oversight.rule(result_id, decision, nbytes)
+        if reason:
+            self._finish(passage, Outcome(reason))
+        if ticket:
+            self._ask(passage, tensor, ticket, patient=patient)
+        return None
+
+    def _ask(self, passage: Passage, tensor: Tensor, ticket: Ticket, *, patient: bool) -> None:
+        """Ask the cloud: for the result, or as an audit of one that is already out."""
         deferral = Deferral(
-            request_id=result_id,
-            payload=payload(sample, tensor, self.model.artifact.manifest),
-            deadline=sample.started + self.deadline,
-            patient=patient,
+            request_id=passage.id,
+            payload=payload(passage.sample, tensor, self.model.artifact.manifest),
+            deadline=passage.sample.started + (AUDIT_DEADLINE if ticket.kept else self.deadline),
+            patient=patient and not ticket.kept,
+            audit=ticket.kept,
         )
-        return self.fallback.submit(deferral, partial(self._finish, passage))
+        self.fallback.submit(deferral, partial(self._heard, passage, ticket))
+
+    def _heard(self, passage: Passage, ticket: Ticket, outcome: Outcome) -> None:
+        self.oversight.learn(ticket, outcome)
+        if not ticket.kept:
+            self._finish(passage, outcome)
 
     @cached_property
     def _seq(self) -> Iterator[int]:

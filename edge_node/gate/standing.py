@@ -233,7 +233,7 @@ class Standing:
 
     def _watch_recovery(self, clear: Wealth | None = None, proved: Wealth | None = None) -> None:
         """Test anew whether the certified level is again what was certified."""
-        self._clear = eprocess.all_clear(self.certificate.q0, DELTA, clear)
+        self._clear = eprocess.all_clear(min(self.certificate.q0, MOST_ALLOWED), DELTA, clear)
         self._proved = eprocess.below(self.certificate.epsilon, DELTA, proved)
 
     def _withdraw(self, ground: Ground) -> None:

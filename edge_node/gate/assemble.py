@@ -1,0 +1,123 @@
+"""The oversight of a node's gate, from its settings and what its artifact carries."""
+
+import hashlib
+import logging
+import math
+from collections.abc import Callable
+from datetime import timedelta
+
+from edge_node import config
+from edge_node.errors import NodeError
+from edge_node.gate import certificate as contract
+from edge_node.gate.audit import Allowance, Audit
+from edge_node.gate.benefit import Benefit
+from edge_node.gate.budget import ByteTarget, Controller, Mode, Quantiles, ShareTarget, TokenBucket, Unlimited
+from edge_node.gate.certificate import Certificate
+from edge_node.gate.confidence import ConfidenceGate
+from edge_node.gate.oversight import Certified, Oversight, Pace, Paced, Uncontrolled
+from edge_node.gate.policy import SEDNA
+from edge_node.gate.standing import Ground, OnAlarm, Standing, Uncertified
+from protos.artifact import Artifact
+from protos.codec import DTYPES
+
+AUDITED = 0.02
+"""Share of the samples that is watched where there is a certificate to watch over."""
+BURST = 60.0
+"""Seconds' worth of bytes that a budget a second may spend at once."""
+PHOTO = 64 * 2**10
+"""Bytes of an encoded image, so far as a pace has to know."""
+
+log = logging.getLogger(__name__)
+
+
+def bucket(settings: config.Budget | config.Audit) -> TokenBucket | Unlimited:
+    """The hard bound on payload bytes."""
+    if settings.bytes_per_day:
+        return TokenBucket.a_day(settings.bytes_per_day)
+    rate = settings.bytes_per_second if isinstance(settings, config.Budget) else None
+    return TokenBucket(rate, BURST * rate) if rate else Unlimited()
+
+
+def oversee(
+    settings: config.EdgeConfig, artifact: Artifact, gate: ConfidenceGate, suspended: Callable[[], bool]
+) -> Oversight:
+    """What watches over this gate; ``suspended``: the way to the cloud is shut.
+
+    ``NodeError`` for a budget that contradicts itself, or that this gate has no pace for.
+    """
+    by_threshold = SEDNA.get(settings.gate.policy, settings.gate.policy) == "threshold"
+    certified = by_threshold and settings.gate.threshold is None
+    found = contract.load(artifact) if certified else None
+    standing = _standing(settings.certificate, artifact, found, gate)
+    key = hashlib.blake2b(f"{settings.node.site}/{settings.node.name}".encode(), digest_size=16).digest()
+    watched = AUDITED if isinstance(standing, Standing) else 0.0
+    share = settings.audit.share if settings.audit.share is not None else watched
+    allowance: Allowance = bucket(settings.audit)
+    own = Uncontrolled(gate.threshold)
+    pace = _pace(settings.budget, artifact, standing, found, suspended) if by_threshold else own
+    return Oversight(
+        pace,
+        Audit(key, share if settings.cloud else 0.0, allowance, standing),
+        standing,
+        Benefit.of(key, found) if found and isinstance(standing, Standing) else None,
+    )
+
+
+def _standing(
+    settings: config.Certificate, artifact: Artifact, found: Certificate | None, gate: ConfidenceGate
+) -> Standing | Uncertified:
+    if found is None:
+        return Uncertified(Ground.NONE, gate.threshold)
+    if problem := contract.verify(found, artifact):
+        log.error("the certificate does not hold: %s", problem)
+        return Uncertified(Ground.MISMATCH, gate.threshold)
+    age = timedelta(days=settings.max_age) if settings.max_age else None
+    expires = (found.made_at + age).timestamp() if age and found.made_at else math.inf
+    return Standing(found, OnAlarm(settings.on_alarm), settings.limit, expires)
+
+
+def _pace(
+    settings: config.Budget,
+    artifact: Artifact,
+    standing: Standing | Uncertified,
+    found: Certificate | None,
+    suspended: Callable[[], bool],
+) -> Pace:
+    bounds = (settings.offload_share, settings.bytes_per_second, settings.bytes_per_day)
+    if sum(bound is not None for bound in bounds) > 1:
+        raise NodeError("[budget] offload_share, bytes_per_second and bytes_per_day: set one of them")
+    target = _target(settings, found, artifact)
+    if target is None:
+        return Certified(standing) if isinstance(standing, Standing) else Uncontrolled(standing.threshold)
+    quantiles = Quantiles(found.quantiles) if found else _evenly(artifact)
+    controller = Controller(target, quantiles, lambda: standing.threshold, Mode(settings.mode), suspended)
+    if isinstance(standing, Standing):
+        standing.follow(lambda: controller.keeps_promise)
+    return Paced(controller)
+
+
+def _target(
+    settings: config.Budget, found: Certificate | None, artifact: Artifact
+) -> Callable[[int], tuple[float, float]] | None:
+    if settings.offload_share is not None:
+        return ShareTarget(settings.offload_share)
+    rate = settings.bytes_per_second or (settings.bytes_per_day or 0.0) / 86_400
+    return ByteTarget(rate, _largest(found, artifact)) if rate else None
+
+
+def _largest(found: Certificate | None, artifact: Artifact) -> float:
+    """Bytes of a large payload."""
+    spec = artifact.manifest.signature.input
+    tensor = math.prod(max(size, 1) for size in spec.shape) * DTYPES[spec.datatype].itemsize
+    return 2 * found.payload if found and found.payload else min(tensor, PHOTO)
+
+
+def _evenly(artifact: Artifact) -> Quantiles:
+    """Without a certificate nobody knows how the scores lie: evenly between their bounds."""
+    own = artifact.manifest.gate
+    low, high = own.score.bounds if own else (0.0, 1.0)
+    if math.isinf(low) or math.isinf(high):
+        raise NodeError(
+            "[budget] the score of this artifact has no bounds: certify it, or take another score"
+        )
+    return Quantiles((low, high))

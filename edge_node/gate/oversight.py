@@ -1,0 +1,123 @@
+"""What watches over the gate while it works: the pace, the benefit, the audit, the certificate's standing.
+
+The gate says how sure the edge is; here is decided what follows from it, and learnt from what came of it.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from edge_node.fallback import Outcome
+from edge_node.gate.audit import Audit, Ticket
+from edge_node.gate.benefit import Benefit
+from edge_node.gate.budget import Controller
+from edge_node.gate.confidence import Decision
+from edge_node.gate.standing import Standing, Uncertified
+from protos.result import Reason
+
+
+class Ruling(NamedTuple):
+    """What is to be done with a sample that the edge has answered."""
+
+    reason: Reason | None
+    """Why the edge's answer is the result; ``None``: ask the cloud first."""
+    ticket: Ticket | None
+    """Ask the cloud, and say here what came of it; ``None``: do not ask."""
+
+
+class Pace(Protocol):
+    """The threshold in force."""
+
+    @property
+    def threshold(self) -> float:
+        """Score from which the edge is trusted now."""
+
+    def accepts(self, decision: Decision, nbytes: int) -> bool:
+        """Whether the edge answers for a sample that would take so many bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Uncontrolled:
+    """The gate's own threshold."""
+
+    threshold: float
+
+    def accepts(self, decision: Decision, nbytes: int) -> bool:  # noqa: ARG002 - as Pace
+        """As the gate said."""
+        return decision.accepted
+
+
+@dataclass(frozen=True, slots=True)
+class Certified:
+    """The threshold that the certificate's standing allows."""
+
+    standing: Standing
+
+    @property
+    def threshold(self) -> float:
+        """As certified, or stricter after an alarm."""
+        return self.standing.threshold
+
+    def accepts(self, decision: Decision, nbytes: int) -> bool:  # noqa: ARG002 - as Pace
+        """Whether its score is safe to keep."""
+        return decision.score >= self.standing.threshold
+
+
+@dataclass(frozen=True, slots=True)
+class Paced:
+    """The threshold that a budget can pay for, reconciled with the certificate's."""
+
+    controller: Controller
+
+    @property
+    def threshold(self) -> float:
+        """Where the controller has it now."""
+        return self.controller.threshold
+
+    def accepts(self, decision: Decision, nbytes: int) -> bool:
+        """As the controller says; it takes note."""
+        return self.controller.accepts(decision.score, nbytes)
+
+
+class Oversight:
+    """Rules on every sample, and learns from every answer of the cloud. Thread-safe."""
+
+    def __init__(
+        self, pace: Pace, audit: Audit, standing: Standing | Uncertified, benefit: Benefit | None = None
+    ) -> None:
+        self.pace, self.audit, self.standing, self.benefit = pace, audit, standing, benefit
+
+    def rule(self, request_id: str, decision: Decision, nbytes: int) -> Ruling:
+        """What to do with a sample whose offload would take ``nbytes`` of payload."""
+        if self.pace.accepts(decision, nbytes):
+            self.standing.served(unserved=False)
+            ticket = self.audit.kept(request_id, decision.score, decision.class_index, nbytes)
+            return Ruling(Reason.CONFIDENT, ticket)
+        if self.benefit and not self.benefit.pays(request_id, decision.score):
+            self.standing.served(unserved=True)
+            return Ruling(Reason.NO_GAIN, None)
+        return Ruling(None, self.audit.deferred(request_id, decision.score, decision.class_index, nbytes))
+
+    def learn(self, ticket: Ticket, outcome: Outcome) -> None:
+        """What came of asking the cloud."""
+        used = outcome.sent + outcome.received
+        if answered := outcome.reason is Reason.CLOUD:
+            self.audit.heard(ticket, outcome.class_index, outcome.seconds or 0.0, used)
+        else:
+            self.audit.lost(ticket, used)
+        if not ticket.kept:
+            self.standing.served(unserved=not answered)
+            if self.benefit and answered:
+                self.benefit.answered(ticket.score, differs=outcome.class_index != ticket.edge)
+
+    def label(self, request_id: str, truth: int) -> bool:
+        """A late label; whether the sample is one that both models have answered, and remembered."""
+        sample = self.audit.labelled(request_id, truth)
+        if sample is None:
+            return False
+        was = self.standing.ground
+        self.standing.labelled(sample, truth)
+        if self.benefit and not sample.kept:
+            self.benefit.labelled(sample.score, sample.gain(truth))
+        if was != self.standing.ground:
+            self.audit.restart()
+        return True
