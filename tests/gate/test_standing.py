@@ -240,6 +240,15 @@ def test_time_to_detect_is_published_and_kept() -> None:
     assert np.median(delays) <= published <= 3 * np.median(delays)
 
 
+@pytest.mark.parametrize("q0", [0.0, 1.0])
+def test_a_bound_that_says_all_or_nothing_is_watched_as_well_as_it_can_be(q0: float) -> None:
+    one = standing(of=certificate(q0=q0))
+    watch(one, 1.0, 200)
+    assert ground(one) is Ground.DRIFT
+    watch(one, 0.0, 2000)
+    assert ground(one) is (Ground.VALID if q0 else Ground.DRIFT)
+
+
 def test_without_a_certificate_nothing_is_promised() -> None:
     one = Uncertified(Ground.NONE, 0.8)
     one.watched(0.9, disagrees=True)
