@@ -75,7 +75,7 @@ def checked(samples: Samples, signature: Signature) -> Samples:
     inputs = _fitting(samples.inputs, signature.input)
     if samples.labels is None:
         return Samples(inputs)
-    return Samples(inputs, _classes(np.asarray(samples.labels), len(inputs), signature.output.shape[1]))
+    return Samples(inputs, class_indices(np.asarray(samples.labels), len(inputs), signature.output.shape[1]))
 
 
 def split(samples: Samples, max_drop: float) -> tuple[Samples, Samples]:
@@ -112,7 +112,8 @@ def _fitting(inputs: Tensor, spec: TensorSpec) -> Tensor:
     return inputs.astype(wanted, copy=False)
 
 
-def _classes(labels: Tensor, count: int, classes: int) -> NDArray[np.int64]:
+def class_indices(labels: Tensor, count: int, classes: int) -> NDArray[np.int64]:
+    """``labels`` (count,) of 0 to ``classes`` - 1; ``DataError`` says which is none."""
     if labels.shape != (count,):
         raise DataError(f"there are {labels.size} labels for {count} samples")
     if labels.dtype.kind not in "iu":

@@ -22,3 +22,9 @@ class Interrupted(PrepareError):
 
     def __init__(self) -> None:
         super().__init__("interrupted; nothing was written")
+
+
+class NotCertified(PrepareError):
+    """The data do not carry the promise: says why, and what they would carry."""
+
+    exit_code = 5

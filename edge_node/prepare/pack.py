@@ -74,7 +74,7 @@ def pack(
             shutil.copytree(variant, folder / name)
         _write_manifest(folder, facts, signature, tolerance)
         contract.load(folder)
-        _replace(folder, directory)
+        put_in_place(folder, directory)
     return contract.load(directory)
 
 
@@ -152,7 +152,7 @@ def _write_manifest(folder: Path, facts: Facts, signature: Signature, tolerance:
     (folder / contract.MANIFEST).write_bytes(contract.encode_manifest(manifest))
 
 
-def _replace(folder: Path, directory: Path) -> None:
+def put_in_place(folder: Path, directory: Path) -> None:
     """Move ``folder`` to ``directory``, which may hold an artifact but nothing else."""
     if directory.exists():
         if not (directory / contract.MANIFEST).exists():

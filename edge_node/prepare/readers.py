@@ -30,6 +30,8 @@ class Expected:
     """Of the classes, in the order of the logits; none: the user gave none."""
     crop: float = 1.0
     """Share of an image's shorter side that is used."""
+    encoded: bool = False
+    """Leave images as they were captured: bytes, as they travel."""
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,19 @@ def _decoded(path: Path, files: list[Path], classes: list[str] | None, expected:
     if not files:
         raise DataError(f"{path} holds no image ({', '.join(sorted(SUFFIXES))})")
     spec = _image_spec(expected)
-    pixels = [_decode(file, spec) for file in counted(files, "reading images")]
     indices, names = _indices(path, classes, expected)
-    return Found(Samples(stack(pixels), indices), names, spec)
+    if expected.encoded:
+        inputs = np.array([_bytes(file) for file in files], dtype=object)
+    else:
+        inputs = stack([_decode(file, spec) for file in counted(files, "reading images")])
+    return Found(Samples(inputs, indices), names, spec)
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise DataError(f"{file}: {error.strerror}") from error
 
 
 def _decode(file: Path, spec: ImageInput) -> NDArray[np.uint8]:
