@@ -86,6 +86,12 @@ def _selftest(options: argparse.Namespace) -> None:
         print(f"edge-node run will use it: remembered in {kept}")
 
 
+def _outbox(options: argparse.Namespace) -> None:
+    from edge_node.outbox.cli import main as outbox
+
+    outbox(options)
+
+
 def _prepare(options: argparse.Namespace) -> None:
     from edge_node.prepare.cli import main as prepare
 
@@ -107,7 +113,18 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(command=_run)
     check = commands.add_parser("check", help="validate settings and artifact without running; print both")
     check.set_defaults(command=_check)
-    for needs_config in (run, check):
+    outbox = commands.add_parser("outbox", help="show what waits to be sent; retry or purge dead letters")
+    outbox.set_defaults(command=_outbox)
+    outbox.add_argument(
+        "action",
+        nargs="?",
+        choices=("show", "retry", "purge", "rewind"),
+        default="show",
+        help="show (default); retry: send dead letters again from the next start on; purge: delete them; "
+        "rewind: begin the source again at the next start",
+    )
+    outbox.add_argument("numbers", nargs="*", type=int, metavar="NUMBER", help="dead letters; default: all")
+    for needs_config in (run, check, outbox):
         needs_config.add_argument("--config", type=Path, required=True, metavar="node.toml")
 
     selftest = commands.add_parser(

@@ -5,7 +5,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from edge_node.outbox.change import DeadLetter, Held, Row
+from edge_node.outbox.change import Held, Row
 from edge_node.outbox.format import seal, seal_held
 from edge_node.outbox.store import connect
 
@@ -54,13 +54,6 @@ class Reader:
             limit,
         )
         return list({held.id: held for held in (*old, *sure)}.values())[:limit]
-
-    def dead(self) -> list[DeadLetter]:
-        """Dead letters, oldest first."""
-        found = self._all("SELECT n, reason, born, retry, payload FROM dead ORDER BY n")
-        return [
-            DeadLetter(n, reason, born, bool(retry), payload) for n, reason, born, retry, payload in found
-        ]
 
     def close(self) -> None:
         with self._lock:
