@@ -201,6 +201,8 @@ def test_gain_knows_where_the_cloud_is_no_help() -> None:
     score = scores.make(Gain(helps=helps))
     known, unknown = score(np.array([[1, 0], [0, 1]], np.float32))
     assert known > unknown
+    nearly_even = score(np.array([[0, -1e-41], [-1e-41, 0]], np.float32))  # a softmax sees no difference
+    assert nearly_even[0] > nearly_even[1]
 
 
 @each
