@@ -7,9 +7,11 @@ to be seen and was not, is bounded by the worst that it could have been.
 import math
 from collections import OrderedDict, deque
 from functools import lru_cache
+from threading import Lock
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_node.gate import binomial
 
@@ -23,6 +25,8 @@ DELTA = 0.05
 """A two-sided interval misses so often."""
 RECENT = 1000
 """Inputs that the share of unserved deferrals looks back on."""
+
+Floats = NDArray[np.float64]
 
 _upper = lru_cache(maxsize=4096)(binomial.upper)
 
@@ -84,35 +88,47 @@ class Tally:
 
 
 class Weighted:
-    """The last values of a weighted sample; infinite values are known only to be large."""
+    """The last values of a weighted sample; infinite ones are known only to be large. Thread-safe."""
 
     def __init__(self, size: int = WINDOW) -> None:
         self._seen: deque[tuple[float, float]] = deque(maxlen=size)
+        self._lock = Lock()
 
     def add(self, value: float, weight: float = 1.0) -> None:
         """One value that stands for ``weight`` of the stream."""
-        self._seen.append((value, weight))
+        with self._lock:
+            self._seen.append((value, weight))
 
     @property
     def effective(self) -> float:
         """Kish's effective sample size: how many equally weighted values would say as much."""
-        total = sum(weight for _, weight in self._seen)
-        return total**2 / sum(weight**2 for _, weight in self._seen) if self._seen else 0.0
+        _, weights = self._columns()
+        return _kish(weights)
 
     def mean(self) -> float | None:
         """Hajek's estimate of the mean of the finite values; ``None`` before the first."""
-        finite = [(value, weight) for value, weight in self._seen if value < math.inf]
-        total = sum(weight for _, weight in finite)
-        return sum(value * weight for value, weight in finite) / total if finite else None
+        values, weights = self._columns()
+        finite = np.isfinite(values)
+        return float(np.average(values[finite], weights=weights[finite])) if finite.any() else None
 
     def quantile(self, q: float) -> float | None:
         """The stream's quantile; ``None`` where too few effective samples lie beyond it to say."""
-        if self.effective * (1 - q) < ENOUGH:
+        values, weights = self._columns()
+        if _kish(weights) * (1 - q) < ENOUGH:
             return None
-        values, weights = np.array(self._seen).T
         order = values.argsort()
         upto = weights[order].cumsum()
         return float(values[order][np.searchsorted(upto, q * upto[-1])])
+
+    def _columns(self) -> tuple[Floats, Floats]:
+        with self._lock:
+            pairs = tuple(self._seen)
+        values, weights = np.array(pairs).reshape(-1, 2).T
+        return values, weights
+
+
+def _kish(weights: Floats) -> float:
+    return float(weights.sum() ** 2 / (weights**2).sum()) if weights.size else 0.0
 
 
 class Remembered(msgspec.Struct, frozen=True):
