@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from edge_node.config import EdgeConfig
 from edge_node.connection import Connection
+from edge_node.gate.assemble import oversee
 from edge_node.gate.policy import make_gate
 from edge_node.handshake import expected_model, open_channel
 from edge_node.identity import Identity
@@ -22,10 +23,14 @@ def check(settings: EdgeConfig) -> Iterator[str]:
     for_manifest(manifest)
     meter, identity = Meter(), Identity(settings.node)
     connection = Connection(settings.mqtt, identity, {}, meter) if settings.mqtt else None
+    oversight = oversee(settings, model, gate, lambda: False)
     open_source(settings.source, connection, meter)
     yield f"model    {manifest.name} {manifest.version}, {manifest.precision}, {len(manifest.labels)} classes"
     yield f"sha256   {model.sha256}"
-    yield f"gate     {settings.gate.policy}: answers itself from score {gate.threshold:.4g} on"
+    yield f"gate     {settings.gate.policy}: answers itself from score {oversight.pace.threshold:.4g} on"
+    yield f"promise  {oversight.standing.verdict}"
+    if oversight.audit.share:
+        yield f"audit    {100 * oversight.audit.share:g} % of the samples"
     if settings.cloud:
         open_channel(settings.cloud).close()
         yield f"cloud    asks {expected_model(settings.cloud, model)} at {settings.cloud.target}"

@@ -67,10 +67,10 @@ def _standing(
     settings: config.Certificate, artifact: Artifact, found: Certificate | None, gate: ConfidenceGate
 ) -> Standing | Uncertified:
     if found is None:
-        return Uncertified(Ground.NONE, gate.threshold)
+        return Uncertified(Ground.NONE, gate.threshold, "the artifact carries no certificate for this gate")
     if problem := contract.verify(found, artifact):
         log.error("the certificate does not hold: %s", problem)
-        return Uncertified(Ground.MISMATCH, gate.threshold)
+        return Uncertified(Ground.MISMATCH, gate.threshold, problem)
     age = timedelta(days=settings.max_age) if settings.max_age else None
     expires = (found.made_at + age).timestamp() if age and found.made_at else math.inf
     return Standing(found, OnAlarm(settings.on_alarm), settings.limit, expires)

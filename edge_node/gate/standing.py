@@ -79,8 +79,8 @@ class Uncertified:
     certificate = None
     risk = audits_to_detect = nan
 
-    def __init__(self, ground: Ground, threshold: float) -> None:
-        self.ground, self.threshold = ground, threshold
+    def __init__(self, ground: Ground, threshold: float, why: str) -> None:
+        self.ground, self.threshold, self.verdict = ground, threshold, f"none: {why}"
 
     def suspicion(self) -> float:
         """There is nothing to suspect."""
@@ -119,6 +119,11 @@ class Standing:
         self._seen = self._disagreed = 0
         self._watch_level()
         self._watch_recovery()
+
+    @property
+    def verdict(self) -> str:
+        """What was promised, in a sentence."""
+        return self.certificate.verdict
 
     @property
     def threshold(self) -> float:

@@ -26,6 +26,7 @@ def test_an_edge_only_node_is_told(tmp_path: Path, artifact: Artifact, rows: dic
         "model    edge 1, fp32, 3 classes",
         f"sha256   {artifact.sha256}",
         "gate     threshold: answers itself from score 0.8 on",
+        "promise  none: the artifact carries no certificate for this gate",
         "cloud    none: edge-only",
         "results  to standard output",
     ]
@@ -35,7 +36,7 @@ def test_a_node_with_everything_is_told_without_asking_anybody(
     tmp_path: Path, artifact: Artifact, rows: dict[str, Any]
 ) -> None:
     sections = {"cloud": NOWHERE, "mqtt": {"host": "192.0.2.1"}, "gate": {"policy": "always_cloud"}}
-    *_, gate, cloud, results = check(settings(tmp_path, artifact, source=rows, **sections))
+    *_, gate, _promise, cloud, results = check(settings(tmp_path, artifact, source=rows, **sections))
     assert gate == "gate     always_cloud: answers itself from score inf on"
     assert cloud == "cloud    asks resnet at 192.0.2.1:1"
     assert results == "results  to tidegate/lab/a/result"

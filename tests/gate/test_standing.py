@@ -250,7 +250,7 @@ def test_a_bound_that_says_all_or_nothing_is_watched_as_well_as_it_can_be(q0: fl
 
 
 def test_without_a_certificate_nothing_is_promised() -> None:
-    one = Uncertified(Ground.NONE, 0.8)
+    one = Uncertified(Ground.NONE, 0.8, "nobody asked")
     one.watched(0.9, disagrees=True)
     one.labelled(sample(0, 1), 1)
     one.served(unserved=True)
