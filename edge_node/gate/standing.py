@@ -75,7 +75,7 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 class Uncertified:
     """The standing of a node without a certificate that holds."""
 
-    offloads_all = False
+    offloads_all, turns = False, 0
     certificate = None
     risk = audits_to_detect = nan
 
@@ -100,6 +100,7 @@ class Standing:
     """The standing of a certificate that fits the artifact. Thread-safe.
 
     ``limit``: the risk that the operator accepts, unserved deferrals included; ``expires``: Unix time.
+    ``turns`` counts how often it was withdrawn and restored: what was counted before says nothing of now.
     """
 
     def __init__(
@@ -112,6 +113,8 @@ class Standing:
     ) -> None:
         self.certificate, self._policy, self._expires, self._clock = certificate, policy, expires, clock
         self._points = (certificate.point, *certificate.stricter)
+        self._thresholds = (*(point.threshold for point in self._points), inf)
+        self.turns = 0
         self._limit = certificate.epsilon if limit is None else limit
         self._lock, self._unserved = RLock(), Unserved()
         self._keeps_pace: Callable[[], bool] = lambda: True
@@ -128,7 +131,7 @@ class Standing:
     @property
     def threshold(self) -> float:
         """The score that is safe to keep now: the floor of the budget's controller."""
-        return inf if self.offloads_all else self._points[self._level].threshold
+        return self._thresholds[self._level]
 
     @property
     def offloads_all(self) -> bool:
@@ -244,6 +247,7 @@ class Standing:
     def _withdraw(self, ground: Ground) -> None:
         if self._ground is Ground.VALID:
             self._ground, self._seen, self._disagreed = ground, 0, 0
+            self.turns += 1
             self._watch_recovery()
         if self._policy is OnAlarm.HOLD or self.offloads_all:
             return
@@ -254,6 +258,7 @@ class Standing:
 
     def _restore(self, allowed: float) -> None:
         self._ground, self._level, self._allowed = Ground.VALID, 0, allowed
+        self.turns += 1
         self._watch_level()
 
 
