@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from edge_node.errors import NodeError
 from edge_node.prepare import compare_cli, footprint_cli, pack_cli, quantize_cli
 from edge_node.prepare.certify import cli as certify_cli
+from edge_node.prepare.certify import plan_cli
 from edge_node.prepare.errors import Interrupted, PrepareError
 from edge_node.prepare.qat import cli as qat_cli
 from protos.artifact import ArtifactError
 
-COMMANDS = (quantize_cli, qat_cli, compare_cli, certify_cli, footprint_cli, pack_cli)
+COMMANDS = (quantize_cli, qat_cli, compare_cli, certify_cli, plan_cli, footprint_cli, pack_cli)
 """Each adds its own, returns what to tell, and imports what a device does not have only when it runs."""
 
 

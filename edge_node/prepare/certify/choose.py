@@ -14,6 +14,8 @@ from protos.score import Energy, Margin, MaxLogitPNorm, Msp, Negent, ScoreSpec
 REPEATS = 200
 """Bootstrap resamples."""
 POWERS = range(1, 11)
+LEAD = 2.0
+"""One standard error is what the best of so many scores leads by, by chance, in every third sample."""
 
 Floats = NDArray[np.float64]
 
@@ -28,7 +30,7 @@ class Candidate:
 
 
 def choose(tune: Evidence, temperature: float, seed: int) -> ScoreSpec:
-    """The simplest score whose area is within one standard error of the largest.
+    """The simplest score whose area is within ``LEAD`` standard errors of the largest.
 
     The error is that of the difference, by a paired bootstrap over samples, or over groups.
     """
@@ -38,7 +40,7 @@ def choose(tune: Evidence, temperature: float, seed: int) -> ScoreSpec:
     of_best = areas(best.scores, tune.gain, weights)
     for one in found:
         behind = of_best - areas(one.scores, tune.gain, weights)
-        if best.area - one.area <= behind.std():
+        if best.area - one.area <= LEAD * behind.std():
             return one.spec
     return best.spec
 

@@ -25,15 +25,20 @@ def certify(evidence: Evidence, question: Question | None = None) -> Certificate
 
 def certify_with(choice: Tuned, cert: Evidence, question: Question) -> Certificate | NoCertificate:
     """Test the grid on CERT; ``cert`` in any order: it is read in one drawn by the question's seed."""
-    promise = question.promise or ("disagreement" if cert.labels is None else "drop")
     cert = shuffled(cert, question.seed)
-    units = cert.groups if question.per_group else None
-    trial = Trial(promise, choice.scores(cert.logits), costs(promise, cert), units)
+    trial = trial_of(choice, cert, question)
     sequences = {
         epsilon: _sequence(choice, trial, epsilon - question.unserved, delta)
         for epsilon, delta in question.levels.items()
     }
     return outcome.of(Tested(choice, trial, cert, question, sequences))
+
+
+def trial_of(choice: Tuned, cert: Evidence, question: Question) -> Trial:
+    """These samples in the order given, ready to be tested."""
+    promise = question.promise or ("disagreement" if cert.labels is None else "drop")
+    units = cert.groups if question.per_group else None
+    return Trial(promise, choice.scores(cert.logits), costs(promise, cert), units)
 
 
 def _sequence(choice: Tuned, trial: Trial, epsilon: float, delta: float) -> Sequence:

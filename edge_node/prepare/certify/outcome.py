@@ -14,8 +14,6 @@ from edge_node.prepare.certify.tuning import Tuned
 
 BASELINE = 0.01
 """Probability that ``q0`` is too low: an alarm that is wrong from the start is worse than a later one."""
-_FINEST, _WIDEST = 1, 500
-"""Thousandths: epsilons among which the tightest is looked for."""
 
 
 @dataclass(frozen=True)
@@ -123,19 +121,9 @@ def _refusal(tested: Tested) -> NoCertificate:
     trial, question = tested.trial, tested.question
     found = tested.sequences[question.epsilon]
     first = found.steps[0]
-    tightest = _tightest(trial, first.threshold, found.delta)
+    tightest = trial.tightest(first.threshold, found.delta)
     needed = testing.least_samples(trial.method, question.epsilon - question.unserved, found.delta)
     reason = words.refusal(first, len(tested.choice.grid), trial.evidence, needed, question)
     return NoCertificate(
         words.no_certificate(reason, tightest, question.unserved), tightest, len(tested.cert), found.steps
     )
-
-
-def _tightest(trial: Trial, threshold: float, delta: float) -> float | None:
-    """Smallest epsilon from which on all are certified at this threshold, in tenths of a point."""
-    tightest = None
-    for thousandths in range(_WIDEST, _FINEST - 1, -1):
-        if trial.p_value(threshold, thousandths / 1000, delta) > delta:
-            break
-        tightest = thousandths / 1000
-    return tightest

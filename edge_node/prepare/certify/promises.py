@@ -10,6 +10,9 @@ from edge_node.prepare.certify.evidence import Evidence, Truths
 from edge_node.prepare.certify.testing import betting_p, binomial_p
 from edge_node.prepare.errors import DataError
 
+WIDEST = 500
+"""Thousandths: no wider epsilon is worth a word."""
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -48,6 +51,15 @@ class Trial:
             losses[kept] -= epsilon
             return betting_p(self._units(losses), 0.0, delta, -epsilon, 1 - epsilon)
         return betting_p(self._units(losses), epsilon, delta, -1.0 if self.promise == "drop" else 0.0)
+
+    def tightest(self, threshold: float, delta: float) -> float | None:
+        """Smallest epsilon, in tenths of a point, from which on all are certified at this threshold."""
+        found = None
+        for thousandths in range(WIDEST, 0, -1):
+            if self.p_value(threshold, thousandths / 1000, delta) > delta:
+                break
+            found = thousandths / 1000
+        return found
 
     def _units(self, losses: NDArray[np.float64]) -> NDArray[np.float64]:
         """Mean loss of each group, in the order of their numbers, which is drawn at random."""
