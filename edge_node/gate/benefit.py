@@ -138,12 +138,6 @@ class Benefit:
         with self._lock:
             self._bin(score).label(gain)
 
-    def restart(self) -> None:
-        """Believe the certificate's data again: it has been restored."""
-        with self._lock:
-            for each in self.bins:
-                each.restart()
-
     def _bin(self, score: float) -> Bin:
         """NaN is in the first bin: it is the least certain."""
         return self.bins[bisect_right(self._edges, score) if not isnan(score) else 0]

@@ -88,36 +88,47 @@ class Oversight:
 
     def rule(self, request_id: str, decision: Decision, nbytes: int) -> Ruling:
         """What to do with a sample whose offload would take ``nbytes`` of payload."""
+        score, edge = decision.score, decision.class_index
+        reason = self._reason(request_id, decision, nbytes)
+        if reason is None:
+            return Ruling(None, self.audit.deferred(request_id, score, edge, nbytes))
+        self.standing.served(unserved=reason is Reason.NO_GAIN)
+        return Ruling(reason, self.audit.kept(request_id, score, edge, nbytes))
+
+    def _reason(self, request_id: str, decision: Decision, nbytes: int) -> Reason | None:
+        """Why the edge answers; what is safe to keep is not sent for nothing because the budget has room."""
         if self.pace.accepts(decision, nbytes):
-            self.standing.served(unserved=False)
-            ticket = self.audit.kept(request_id, decision.score, decision.class_index, nbytes)
-            return Ruling(Reason.CONFIDENT, ticket)
-        if self.benefit and not self.benefit.pays(request_id, decision.score):
-            self.standing.served(unserved=True)
-            return Ruling(Reason.NO_GAIN, None)
-        return Ruling(None, self.audit.deferred(request_id, decision.score, decision.class_index, nbytes))
+            return Reason.CONFIDENT
+        if self.benefit is None or self.benefit.pays(request_id, decision.score):
+            return None
+        return Reason.CONFIDENT if decision.score >= self.standing.threshold else Reason.NO_GAIN
 
     def learn(self, ticket: Ticket, outcome: Outcome) -> None:
         """What came of asking the cloud."""
-        used = outcome.sent + outcome.received
+        used, turns = outcome.sent + outcome.received, self.standing.turns
         if answered := outcome.reason is Reason.CLOUD:
             self.audit.heard(ticket, outcome.class_index, outcome.seconds or 0.0, used)
         else:
             self.audit.lost(ticket, used)
         if not ticket.kept:
             self.standing.served(unserved=not answered)
-            if self.benefit and answered:
-                self.benefit.answered(ticket.score, differs=outcome.class_index != ticket.edge)
+        if self.benefit and answered:
+            self.benefit.answered(ticket.score, differs=outcome.class_index != ticket.edge)
+        self._turned(turns)
 
     def label(self, request_id: str, truth: int) -> bool:
         """A late label; whether the sample is one that both models have answered, and remembered."""
         sample = self.audit.labelled(request_id, truth)
         if sample is None:
             return False
-        was = self.standing.ground
+        turns = self.standing.turns
         self.standing.labelled(sample, truth)
-        if self.benefit and not sample.kept:
+        if self.benefit:
             self.benefit.labelled(sample.score, sample.gain(truth))
-        if was != self.standing.ground:
-            self.audit.restart()
+        self._turned(turns)
         return True
+
+    def _turned(self, before: int) -> None:
+        """Count anew once the certificate has been withdrawn or restored."""
+        if self.standing.turns != before:
+            self.audit.restart()

@@ -104,8 +104,6 @@ def test_scores_fall_into_the_bins_of_the_certificate() -> None:
     assert one.gain(0.3) == 0.02
     one.labelled(0.1, 1)
     assert one.gain(0.1) == 1
-    one.restart()
-    assert one.gain(0.1) == -0.01
     assert Benefit.of(KEY, certificate(mean_gain=None)).gain(0.1) == 1
 
 
