@@ -8,59 +8,44 @@ import logging
 import math
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from threading import Event, Thread
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import msgspec
 import paho.mqtt.client as paho
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge_node import mqtt
 from edge_node.config import Mqtt
+from edge_node.errors import NodeError
 from edge_node.identity import Identity
 from edge_node.metrics import Meter
+from edge_node.traffic import OWN, Incoming, Message, Outgoing
 
-BACK_OFF = (1.0, 30.0)
-"""Seconds between attempts to reach the broker: at first, and at most."""
+BACK_OFF = (3.0, 30.0)
+"""Seconds between attempts to reach the broker, at most: at first, and in the end. Each is drawn at random
+from zero up to that, so that a fleet does not come back all at once; the first decides how fast it comes."""
+WINDOW = 20
+"""Messages that may be unacknowledged at once; fewer where the broker says so."""
+SILENCE = 60.0
+"""Seconds without an acknowledgement after which a connection is taken for dead, whatever else it says."""
 _TICK = 1.0
 """Seconds between looks at the keep-alive when nothing else happens."""
 _FLUSH_PAUSE = 0.1
 """Seconds between attempts while a stopping node still has results to send."""
 _SESSION_EXPIRY = 3600
-"""Seconds for which the broker remembers the messages in flight of a client that is gone."""
+"""Seconds for which the broker keeps what sensors send to a node that is away."""
 
 _CALLBACKS = ("on_connect", "on_disconnect", "on_publish", "on_subscribe", "on_message")
 
-Handler = Callable[[str, bytes], None]
-"""Takes topic and payload of a message, on the connection's thread."""
-
 log = logging.getLogger(__name__)
-
-
-class Outgoing(Protocol):
-    """What the connection is there to send. Its methods are called on the connection's thread."""
-
-    def ready(self) -> bool:
-        """Whether a message waits that may go now."""
-
-    def outstanding(self) -> int:
-        """Messages that wait, or are not acknowledged."""
-
-    def next(self) -> tuple[str, bytes]:
-        """Topic and payload of a message that is ready."""
-
-    def sent(self, mid: int) -> None:
-        """The message just taken went out under this number."""
-
-    def acknowledged(self, mid: int, refusal: str | None) -> None:
-        """The broker's word on a message: taken, or refused and why."""
-
-    def abandon(self) -> None:
-        """The connection is over: what is still outstanding is not sent any more."""
 
 
 class Connection:
@@ -71,23 +56,22 @@ class Connection:
 
     def __init__(self, settings: Mqtt, identity: Identity, birth: Mapping[str, Any], meter: Meter) -> None:
         self.identity, self._settings, self._meter = identity, settings, meter
-        self._status = self.topic("status")
-        self._birth = _status("online", identity, birth)
-        self._death = _status("offline", identity, {})
-        self._client = mqtt.client(settings, f"{identity.node.site}-{identity.node.name}")
-        self._client.will_set(self._status, self._death, qos=1, retain=True)
-        for callback in _CALLBACKS:
-            setattr(self._client, callback, getattr(self, f"_{callback}"))
+        self._birth = Message(self.topic("status"), _status("online", identity, birth))
+        self._death = Message(self.topic("status"), _status("offline", identity, {}))
+        self._client = self._make_client()
         self._loop: mqtt.Loop | None = None
         self._outgoing: Outgoing | None = None
-        self._subscription: tuple[str, Handler] | None = None
-        self._connected = False
+        self._incoming: Incoming | None = None
+        self._listening: tuple[str, Callable[[bytes], None]] | None = None
+        self._receipts: deque[int] = deque()
+        self._under_way: dict[int, Message] = {}
+        self._connected = self._useful = False
         self._said = ""
         self._closing = Event()
         self._flush_until = math.inf
 
     def __enter__(self) -> Self:
-        self._loop = mqtt.Loop(self._client)
+        self._loop = mqtt.Loop()
         self._thread = Thread(target=self._run, args=[self._loop], name="mqtt", daemon=True)
         self._thread.start()
         return self
@@ -100,10 +84,6 @@ class Connection:
         self._closing.set()
         self.wake()
         self._thread.join()
-        for callback in _CALLBACKS:  # a cycle would leave the client's sockets to the garbage collector
-            setattr(self._client, callback, None)
-        if self._outgoing:
-            self._outgoing.abandon()
 
     def topic(self, leaf: str) -> str:
         """One of this node's own topics."""
@@ -113,9 +93,18 @@ class Connection:
         """Send this; said once, before entering."""
         self._outgoing = outgoing
 
-    def subscribe(self, topic: str, handler: Handler) -> None:
-        """Hand over what arrives under this filter; said once, before entering."""
-        self._subscription = topic, handler
+    def subscribe(self, incoming: Incoming) -> None:
+        """Hand over what arrives there; said once, before entering."""
+        self._incoming = incoming
+
+    def listen(self, topic: str, handler: Callable[[bytes], None]) -> None:
+        """Hand over what arrives at this topic, on the connection's thread; said once, before entering."""
+        self._listening = topic, handler
+
+    def receipt(self, mid: int) -> None:
+        """Acknowledge a message of ``Incoming``; from any thread."""
+        self._receipts.append(mid)
+        self.wake()
 
     def wake(self) -> None:
         """Something may be ready; from any thread."""
@@ -125,92 +114,163 @@ class Connection:
     def _finished(self) -> bool:
         if not self._closing.is_set():
             return False
-        outstanding = self._outgoing and self._outgoing.outstanding()
-        return not outstanding or time.monotonic() >= self._flush_until
+        idle = not self._under_way and (self._outgoing is None or self._outgoing.idle())
+        return (idle and not self._receipts) or time.monotonic() >= self._flush_until
 
     def _run(self, loop: mqtt.Loop) -> None:
         first, most = BACK_OFF
         wait = first
         with closing(loop):
             while not self._finished():
-                wait = first if self._serve(loop) else min(2 * wait, most)
+                started = time.monotonic()
+                self._serve(loop)
+                kept = self._useful or time.monotonic() - started > wait
+                wait = first if kept else min(2 * wait, most)
                 if self._closing.wait(random.uniform(0, wait)):  # noqa: S311 - full jitter, no secret
                     time.sleep(_FLUSH_PAUSE)
 
-    def _serve(self, loop: mqtt.Loop) -> bool:
-        """Work on one connection until it ends, or nothing is left to do; whether it ever stood."""
-        stood = False
-        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        properties.SessionExpiryInterval = _SESSION_EXPIRY
+    def _serve(self, loop: mqtt.Loop) -> None:
+        """Work on one connection until it ends, or nothing is left to do."""
+        self._under_way.clear()
+        self._ended: ReasonCode | None = None
+        self._useful = False
         try:
-            self._client.connect(
-                self._settings.host, self._settings.port, mqtt.KEEP_ALIVE, properties=properties
-            )
-        except OSError as error:
+            self._connect()
+        except (OSError, NodeError) as error:
             self._say(f"cannot be reached: {error}")
-        while self._client.socket() is not None and not self._finished():
+        while self._client.socket() is not None and not self._finished() and not self._silent():
             self._send()
             loop.rest()
-            loop.turn(0 if self._ready() else _TICK)
-            stood |= self._connected
+            loop.turn(self._client, self._send())
         self._say_goodbye(loop)
-        return stood
+        for callback in _CALLBACKS:  # a cycle would leave the client's sockets to the garbage collector
+            setattr(self._client, callback, None)
+        if self._outgoing:
+            self._outgoing.ended([it for it in self._under_way.values() if it.seq != OWN], self._ended)
 
-    def _ready(self) -> bool:
-        return self._connected and self._outgoing is not None and self._outgoing.ready()
+    def _make_client(self) -> paho.Client:
+        return mqtt.client(self._settings, f"{self.identity.node.site}-{self.identity.node.name}")
 
-    def _send(self) -> None:
-        while self._outgoing and self._ready():
-            self._outgoing.sent(self._client.publish(*self._outgoing.next(), qos=1).mid)
+    def _connect(self) -> None:
+        """Ask for a connection; sessions are for what comes in, what goes out has the outbox."""
+        self._client = client = self._make_client()
+        client.will_set(self._death.topic, self._death.payload, qos=1, retain=True)
+        for callback in _CALLBACKS:
+            setattr(client, callback, getattr(self, f"_{callback}"))
+        session = {}
+        if self._incoming:
+            session = {"SessionExpiryInterval": _SESSION_EXPIRY, "ReceiveMaximum": self._incoming.at_once}
+        client.connect(
+            self._settings.host,
+            self._settings.port,
+            mqtt.KEEP_ALIVE,
+            clean_start=self._incoming is None,
+            properties=mqtt.properties(PacketTypes.CONNECT, **session),
+        )
+
+    def _send(self) -> float:
+        """Send what may go now; the seconds after which there may be more, if nobody wakes us."""
+        while self._connected and self._receipts:
+            self._client.ack(self._receipts.popleft(), qos=1)
+        while self._connected and self._outgoing and len(self._under_way) < self._window:
+            message = self._outgoing.next(busy=bool(self._under_way))
+            if not isinstance(message, Message):
+                return min(message, _TICK)
+            extra = _properties(message)
+            size = mqtt.publish_size(message.topic, message.payload, extra)
+            if size > self._largest:
+                self._outgoing.too_large(message, f"{size} bytes, the broker takes {self._largest}")
+            else:
+                self._publish(message, extra)
+        return _TICK
+
+    def _publish(self, message: Message, extra: Properties | None = None, *, retain: bool = False) -> None:
+        if not self._under_way:
+            self._heard = time.monotonic()
+        info = self._client.publish(message.topic, message.payload, 1, retain, extra)
+        self._under_way[info.mid] = message
+
+    def _silent(self) -> bool:
+        silent = bool(self._under_way) and time.monotonic() - self._heard > SILENCE
+        if silent:
+            self._say(f"has not acknowledged anything for {SILENCE:.0f} s")
+        return silent
 
     def _say_goodbye(self, loop: mqtt.Loop) -> None:
         """The offline message, as the last will would say it: the will itself is for an abrupt end."""
-        if self._client.is_connected():
-            goodbye = self._client.publish(self._status, self._death, qos=1, retain=True)
+        if self._closing.is_set() and self._client.is_connected():
+            self._publish(self._death, retain=True)
             until = time.monotonic() + _TICK
-            while not goodbye.is_published() and self._client.is_connected() and time.monotonic() < until:
-                loop.turn(_FLUSH_PAUSE)
+            while self._death in self._under_way.values() and self._connected and time.monotonic() < until:
+                loop.turn(self._client, _FLUSH_PAUSE)
         self._client.disconnect()
 
-    def _on_connect(
-        self, client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any
-    ) -> None:
+    def _on_connect(self, client: paho.Client, _data: Any, flags: Any, reason: Any, limits: Any) -> None:
         if reason.is_failure:
             return self._say(f"refuses the connection: {reason}")
         self._connected = True
         self._meter.connected.set(1)
-        client.publish(self._status, self._birth, qos=1, retain=True)
-        if self._subscription:
-            client.subscribe(self._subscription[0], qos=1)
+        self._window = min(WINDOW, getattr(limits, "ReceiveMaximum", WINDOW))
+        self._largest = getattr(limits, "MaximumPacketSize", math.inf)
+        self._publish(self._birth, retain=True)
+        if self._outgoing:
+            self._outgoing.begin()
+        self._subscribe(client, resumed=flags.session_present)
         return self._say("is connected", logging.INFO)
+
+    def _subscribe(self, client: paho.Client, *, resumed: bool) -> None:
+        filters = []
+        if self._listening:
+            filters.append((self._listening[0], SubscribeOptions(qos=0)))
+        if self._incoming:
+            self._receipts.clear()
+            self._incoming.begin(resumed=resumed)
+            once = SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
+            filters.append((self._incoming.topic, SubscribeOptions(qos=1, retainHandling=once)))
+        if filters:
+            client.subscribe(filters)
+        self._filters = [topic for topic, _ in filters]
 
     def _on_disconnect(self, _client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         if self._connected and not self._closing.is_set():
             self._say(f"is lost: {reason}")
-        self._connected = False
+        self._connected, self._ended = False, reason if reason.is_failure else None
         self._meter.connected.set(0)
 
     def _on_publish(self, _client: Any, _data: Any, mid: int, reason: Any, _properties: Any) -> None:
-        if self._outgoing:
-            self._outgoing.acknowledged(mid, str(reason) if reason.is_failure else None)
+        message = self._under_way.pop(mid)
+        self._heard = time.monotonic()
+        if self._outgoing and message.seq != OWN:
+            self._useful = True
+            self._outgoing.answered(message, reason)
         if reason.is_failure:
             self._say(f"refuses a message: {reason}", logging.ERROR)
 
     def _on_subscribe(
         self, _client: Any, _data: Any, _mid: int, reasons: list[Any], _properties: Any
     ) -> None:
-        if self._subscription and any(reason.is_failure for reason in reasons):
-            self._say(f"refuses the subscription to {self._subscription[0]}: {reasons[0]}", logging.ERROR)
+        for topic, reason in zip(self._filters, reasons, strict=False):
+            if reason.is_failure:
+                self._say(f"refuses the subscription to {topic}: {reason}", logging.ERROR)
 
     def _on_message(self, _client: Any, _data: Any, message: paho.MQTTMessage) -> None:
-        if self._subscription:
-            self._subscription[1](message.topic, bytes(message.payload))
+        if self._listening and message.topic == self._listening[0]:
+            self._listening[1](bytes(message.payload))
+        elif self._incoming:
+            self._useful = True
+            self._incoming.take(message)
 
     def _say(self, what: str, level: int = logging.WARNING) -> None:
         """Log a change of state once."""
         if what != self._said:
             log.log(level, "broker %s:%d %s", self._settings.host, self._settings.port, what)
         self._said = what
+
+
+def _properties(message: Message) -> Properties | None:
+    if message.floor is None:
+        return None
+    return mqtt.properties(PacketTypes.PUBLISH, UserProperty=("floor", str(message.floor)))
 
 
 def _status(state: str, identity: Identity, more: Mapping[str, Any]) -> bytes:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.properties import Properties
 
 from edge_node.config import Mqtt, Tls
 from edge_node.errors import NodeError
@@ -23,9 +24,14 @@ CONNECT_TIMEOUT = 3.0
 
 
 def client(settings: Mqtt, client_id: str) -> paho.Client:
-    """An unconnected MQTT 5 client; ``NodeError`` if a password or certificate file cannot be read."""
-    made = paho.Client(CallbackAPIVersion.VERSION2, client_id, protocol=paho.MQTTv5)
+    """An MQTT 5 client for one connection; ``NodeError`` if a password or certificate file cannot be read.
+
+    For one, since on a second one paho would send again by itself what was under way on the first,
+    whatever limits hold there. How much is under way at once is for who uses it to say.
+    """
+    made = paho.Client(CallbackAPIVersion.VERSION2, client_id, protocol=paho.MQTTv5, manual_ack=True)
     made.connect_timeout = CONNECT_TIMEOUT
+    made.max_inflight_messages = 0
     if settings.username is not None:
         made.username_pw_set(settings.username, _password(settings))
     if settings.tls:
@@ -33,14 +39,29 @@ def client(settings: Mqtt, client_id: str) -> paho.Client:
     return made
 
 
-class Loop:
-    """The network work of a client, done by the thread that calls ``turn``, which others can ``wake``.
+def properties(packet: int, **values: object) -> Properties:
+    """MQTT 5 properties of a packet of this type (``PacketTypes``)."""
+    made = Properties(packet)  # type: ignore[no-untyped-call]
+    for name, value in values.items():
+        setattr(made, name, value)
+    return made
 
-    paho's own thread is woken by a system call for every message; here a whole batch costs one.
+
+def publish_size(topic: str, payload: bytes, extra: Properties | None) -> int:
+    """Bytes of a PUBLISH packet of QoS 1, as a broker counts them against its maximum."""
+    packed = len(extra.pack()) if extra else 1  # type: ignore[no-untyped-call]
+    remaining = 2 + len(topic.encode()) + 2 + packed + len(payload)
+    return 1 + (1 + (remaining > 127) + (remaining > 16_383) + (remaining > 2_097_151)) + remaining
+
+
+class Loop:
+    """The network work of one client at a time, done by the thread that calls ``turn``.
+
+    Others can ``wake`` it. paho's own thread is woken by a system call for every message; here a
+    whole batch costs one.
     """
 
-    def __init__(self, client: paho.Client) -> None:
-        self._client = client
+    def __init__(self) -> None:
         self._idle = False
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.settimeout(0)
@@ -57,13 +78,13 @@ class Loop:
             with suppress(BlockingIOError):  # it is full of wake-ups already
                 self._wake_in.send(b"\0")
 
-    def turn(self, timeout: float) -> None:
+    def turn(self, client: paho.Client, timeout: float) -> None:
         """Read and write what the connection has to, once something happens or ``timeout`` seconds pass."""
-        connection = self._client.socket()
+        connection = client.socket()
         if connection is None:
             return
         buffered = bool(getattr(connection, "pending", int)())  # TLS has decrypted more than was read
-        writing = [connection] if self._client.want_write() else []
+        writing = [connection] if client.want_write() else []
         readable, writable, _ = select.select(
             [connection, self._wake_out], writing, [], 0 if buffered else timeout
         )
@@ -72,10 +93,10 @@ class Loop:
             self._wake_out.recv(4096)
             time.sleep(LINGER)
         if buffered or connection in readable:
-            self._client.loop_read()
+            client.loop_read()
         if writable:
-            self._client.loop_write()
-        self._client.loop_misc()
+            client.loop_write()
+        client.loop_misc()
 
     def rest(self) -> None:
         """Say that the next ``turn`` may wait: look once more for work after this, before it."""

@@ -11,7 +11,6 @@ from queue import SimpleQueue
 from threading import Event
 
 from edge_node import config
-from edge_node.bookmark import Replayable
 from edge_node.choice import recall
 from edge_node.config import EdgeConfig
 from edge_node.connection import Connection
@@ -29,7 +28,7 @@ from edge_node.pipeline import Pipeline
 from edge_node.preprocess import for_manifest
 from edge_node.publisher import MqttPublisher, NoPublisher, Publisher
 from edge_node.sample import Sample
-from edge_node.sources import Source, open_source
+from edge_node.sources import Source, open_source, resume
 from protos import artifact
 from protos.codec import Tensor
 from protos.result import Result
@@ -81,8 +80,8 @@ class EdgeNode:
                 connection = Connection(settings.mqtt, identity, birth, meter)
                 publisher = MqttPublisher(connection, outbox, settings.outbox, meter)
             source = open_source(settings.source, connection, meter)
-            if outbox and isinstance(source, Replayable):
-                outbox.follow(source.key(), source.resume(outbox.bookmark(source.key())))
+            if outbox:
+                resume(source, outbox)
             port = stack.enter_context(serve(meter, settings.metrics))
             log.info("metrics on http://%s:%d/metrics", settings.metrics.host, port)
             stack.enter_context(cloud)
@@ -92,7 +91,7 @@ class EdgeNode:
             deadline = settings.cloud.deadline if settings.cloud else NO_DEADLINE
             sink, first = publisher or NoPublisher(), outbox.next_seq if outbox else 0
             yield cls(
-                Pipeline(identity, preprocess, model, gate, oversight, cloud, sink, meter, deadline),
+                Pipeline(identity, preprocess, model, gate, oversight, cloud, sink, meter, deadline, first),
                 source,
                 meter,
             )

@@ -37,6 +37,7 @@ def write_config(folder: Path, artifact: Artifact | Path, **sections: dict[str, 
         "node": {"site": "lab", "name": "a"},
         "model": {"path": str(directory), "threads": 1},
         "metrics": {"port": 0},
+        "outbox": {"path": str(folder / "outbox"), "linger": 0.01},
     }
     lines = []
     for section, keys in {**defaults, **sections}.items():

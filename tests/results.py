@@ -31,6 +31,6 @@ def result(**changes: Any) -> Result:
     return msgspec.structs.replace(CONFIDENT, **changes)
 
 
-def numbered(count: int) -> list[Result]:
-    """Results of one session, in order."""
-    return [result(id=f"lab.a.1.{seq}", seq=seq) for seq in range(count)]
+def numbered(count: int, first: int = 0, session: int = 1, **changes: Any) -> list[Result]:
+    """Results of one session, in order, from number ``first`` on."""
+    return [result(id=f"lab.a.{session}.{seq}", seq=seq, **changes) for seq in range(first, first + count)]

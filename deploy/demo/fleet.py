@@ -82,6 +82,7 @@ class Site:
                     **({"cloud": {"target": f"{HOST}:{grpc.port}"}} if grpc else {}),
                     "mqtt": {"host": HOST, "port": mqtt.port},
                     "metrics": {"port": 0},
+                    "outbox": {"path": str(config.with_suffix(".outbox"))},
                 }
             )
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from deploy.demo.broker import open_broker
-from edge_node.config import EdgeConfig, Gate, Metrics, Model, Mqtt, Node
+from edge_node.config import EdgeConfig, Gate, Metrics, Model, Mqtt, Node, Outbox
 from edge_node.node import EdgeNode
 from edge_node.sample import Sample
 from protos.codec import Tensor
@@ -83,7 +83,8 @@ def _open_node(artifact: Path) -> Iterator[EdgeNode]:
             node=Node(site="bench", name="node"),
             model=Model(path=artifact, threads=1),
             gate=Gate(policy="always_edge"),
-            mqtt=Mqtt(host=broker.host, port=broker.port, max_queued=1_000_000),
+            mqtt=Mqtt(host=broker.host, port=broker.port),
+            outbox=Outbox(path=Path(folder) / "outbox", unheard="confirm"),
             metrics=Metrics(port=0),
         )
         with EdgeNode.open(settings) as node:

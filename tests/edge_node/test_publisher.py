@@ -1,4 +1,4 @@
-"""Results on their way to a broker that is there: announced, in order, acknowledged, and a clean goodbye."""
+"""Results on their way to a broker that is there: announced, in order, confirmed, and a clean goodbye."""
 
 import logging
 from collections.abc import Iterator
@@ -12,40 +12,23 @@ import trustme
 from deploy.demo.broker import Broker, installed, open_broker
 from deploy.demo.processes import HOST, Child, wait_until
 from edge_node.config import Mqtt, Node, Tls
-from edge_node.connection import Connection
+from edge_node.connection import WINDOW, Connection
 from edge_node.errors import NodeError
 from edge_node.identity import Identity
 from edge_node.metrics import Meter
-from edge_node.publisher import WINDOW, MqttPublisher
-from tests.ledger import exposition, value
+from protos.result import Result
 from tests.mqtt import PATIENCE, subscribed
-from tests.results import numbered
+from tests.publishing import BIRTH, publishing
 from tests.services import require
 
-BIRTH = {"model": {"name": "edge"}}
+
+def same(sent: list[Result], received: list[Result]) -> bool:
+    """Whether they are the same but for being replayed."""
+    return [it.id for it in sent] == [it.id for it in received]
 
 
-@contextmanager
-def publisher(settings: Mqtt, meter: Meter | None = None, name: str = "a") -> Iterator[MqttPublisher]:
-    """A publisher of node ``lab/a`` at work."""
-    identity = Identity(Node(site="lab", name=name))
-    meter = meter or Meter()
-    connection = Connection(settings, identity, BIRTH, meter)
-    opened = MqttPublisher(connection, settings.max_queued, meter)
-    with connection:
-        yield opened
-
-
-def at(broker: Broker, root: str, **settings: Any) -> Mqtt:
-    return Mqtt(host=broker.host, port=broker.port, root=root, **settings)
-
-
-def metric(meter: Meter, name: str, **labels: str) -> float:
-    return value(exposition(meter.registry), name, **labels)
-
-
-def connects(meter: Meter) -> bool:
-    return wait_until(lambda: metric(meter, "tidegate_mqtt_connected") == 1, PATIENCE)
+def results(broker: Broker, root: str) -> Any:
+    return subscribed(broker, f"{root}/lab/a/result")
 
 
 @pytest.mark.parametrize("kind", installed())
@@ -55,74 +38,103 @@ def test_a_node_is_announced_publishes_in_order_and_says_goodbye(
     with (
         open_broker(tmp_path, kind) as broker,
         subscribed(broker, f"{root}/lab/a/status") as statuses,
-        subscribed(broker, f"{root}/lab/a/result") as results,
+        results(broker, root) as inbox,
     ):
-        sent = numbered(3 * WINDOW)
-        with publisher(at(broker, root)) as opened:
-            for result in sent:
-                opened.publish(result)
-            assert results.results(len(sent)) == sent
+        with publishing(broker.port, tmp_path, root=root) as node:
+            assert node.connected()
+            sent = node.publish(3 * WINDOW)
+            assert inbox.results(len(sent)) == sent
+            session = node.outbox.session
         birth, death = statuses.status(), statuses.status()
-    assert birth == {"schema": "tidegate.status/1", "state": "online", "session": birth["session"], **BIRTH}
-    assert death == {"schema": "tidegate.status/1", "state": "offline", "session": birth["session"]}
+    assert birth == {"schema": "tidegate.status/1", "state": "online", "session": session, **BIRTH}
+    assert death == {"schema": "tidegate.status/1", "state": "offline", "session": session}
 
 
-def test_the_last_status_is_retained(broker: Broker, root: str) -> None:
-    meter = Meter()
-    with publisher(at(broker, root), meter):
-        assert connects(meter)
+def test_the_last_status_is_retained(broker: Broker, tmp_path: Path, root: str) -> None:
+    with publishing(broker.port, tmp_path, root=root) as node:
+        assert node.connected()
         with subscribed(broker, f"{root}/#") as late:
             assert late.status()["state"] == "online"
     with subscribed(broker, f"{root}/#") as later:
         assert later.status()["state"] == "offline"
 
 
-def test_sessions_are_numbered_upwards(broker: Broker, root: str) -> None:
+def test_sessions_are_numbered_upwards(broker: Broker, tmp_path: Path, root: str) -> None:
     with subscribed(broker, f"{root}/#") as statuses:
         for _ in range(2):
-            meter = Meter()
-            with publisher(at(broker, root), meter):
-                assert connects(meter)
+            with publishing(broker.port, tmp_path, root=root) as node:
+                assert node.connected()
         sessions = [statuses.status()["session"] for _ in range(4)]
     assert sessions[0] == sessions[1] < sessions[2] == sessions[3]
 
 
-def test_results_published_before_the_connection_wait_for_it(broker: Broker, root: str) -> None:
-    meter = Meter()
-    connection = Connection(at(broker, root), Identity(Node(site="lab", name="a")), BIRTH, meter)
-    opened = MqttPublisher(connection, 10, meter)
-    sent = numbered(3)
-    for result in sent:
-        opened.publish(result)
-    with subscribed(broker, f"{root}/lab/a/result") as results, connection:
-        assert results.results(3) == sent
+def test_what_was_made_before_the_connection_says_that_it_is_replayed(
+    broker: Broker, tmp_path: Path, root: str
+) -> None:
+    with results(broker, root) as inbox, publishing(broker.port, tmp_path, 3, root=root) as node:
+        assert [it.replayed for it in inbox.results(3)] == [True] * 3
+        assert node.connected()
+        node.publish(3)
+        assert [it.replayed for it in inbox.results(3)] == [False] * 3
 
 
-def test_nothing_is_outstanding_once_it_is_acknowledged(broker: Broker, root: str) -> None:
-    meter = Meter()
-    with publisher(at(broker, root), meter) as opened:
-        for result in numbered(10):
-            opened.publish(result)
-        assert wait_until(lambda: metric(meter, "tidegate_queued_results") == 0, PATIENCE)
-    assert metric(meter, "tidegate_dropped_results_total") == 0
-    assert metric(meter, "tidegate_mqtt_connected") == 0
+def test_what_is_acknowledged_waits_no_longer(broker: Broker, tmp_path: Path, root: str) -> None:
+    with results(broker, root), publishing(broker.port, tmp_path, root=root) as node:
+        node.publish(10)
+        assert node.empty()
+        assert wait_until(lambda: node.metric("tidegate_queued_results") == 0, PATIENCE)
+    assert node.metric("tidegate_dropped_results_total") == 0
+    assert node.metric("tidegate_mqtt_connected") == 0
 
 
-def test_leaving_waits_for_what_is_outstanding(broker: Broker, root: str) -> None:
-    meter, sent = Meter(), numbered(5 * WINDOW)
-    with subscribed(broker, f"{root}/lab/a/result") as results:
-        with publisher(at(broker, root), meter) as opened:
-            assert connects(meter)
-            for result in sent:
-                opened.publish(result)
-        assert results.results(len(sent)) == sent
-    assert metric(meter, "tidegate_dropped_results_total") == 0
+def test_leaving_waits_for_what_is_outstanding(broker: Broker, tmp_path: Path, root: str) -> None:
+    with results(broker, root) as inbox:
+        with publishing(broker.port, tmp_path, root=root) as node:
+            assert node.connected()
+            sent = node.publish(5 * WINDOW)
+        assert inbox.results(len(sent)) == sent
 
 
-def test_two_nodes_of_one_site_do_not_disturb_each_other(broker: Broker, root: str) -> None:
-    meters = Meter(), Meter()
-    with publisher(at(broker, root), meters[0]), publisher(at(broker, root), meters[1], name="b"):
-        assert all(map(connects, meters))
+def test_two_nodes_of_one_site_do_not_disturb_each_other(broker: Broker, tmp_path: Path, root: str) -> None:
+    with (
+        publishing(broker.port, tmp_path, root=root) as one,
+        publishing(broker.port, tmp_path, root=root, name="b") as other,
+    ):
+        assert one.connected()
+        assert other.connected()
+
+
+def waits_for_a_listener(broker: Broker, folder: Path, root: str, unheard: str) -> tuple[int, list[int]]:
+    """Results that wait before anybody listens; and what then arrives."""
+    with publishing(broker.port, folder, root=root, outbox={"unheard": unheard}) as node:
+        assert node.connected()
+        node.publish(3)
+        assert node.empty(patience=1.0) == (unheard == "confirm")
+        waiting = int(node.metric("tidegate_queued_results"))
+        with results(broker, root) as inbox:
+            node.publish(1)
+            assert node.empty()
+            arrived = [it.seq for it in inbox.results(waiting + 1)]
+        return waiting, arrived
+
+
+def test_without_a_subscriber_results_wait_until_there_is_one(
+    broker: Broker, tmp_path: Path, root: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    require("mosquitto")
+    waiting, arrived = waits_for_a_listener(broker, tmp_path, root, "keep")
+    assert waiting == 3
+    assert sorted(arrived) == [0, 1, 2, 3]
+    said = [it.getMessage() for it in caplog.records if it.levelno == logging.WARNING]
+    assert said == ["the broker takes no results for now, or has nobody to give them to: they wait"]
+
+
+def test_without_a_subscriber_results_are_let_go_where_the_settings_say_so(
+    broker: Broker, tmp_path: Path, root: str
+) -> None:
+    waiting, arrived = waits_for_a_listener(broker, tmp_path, root, "confirm")
+    assert waiting == 0
+    assert arrived == [3]
 
 
 @contextmanager
@@ -145,30 +157,34 @@ def test_a_refused_password_is_said_once(tmp_path: Path, root: str, caplog: pyte
     require("mosquitto")
     (tmp_path / "password").write_text("wrong\n")
     (tmp_path / "users").write_text("")
-    with mosquitto(tmp_path, "allow_anonymous false", f"password_file {tmp_path / 'users'}") as broker:
-        settings = at(broker, root, username="lab", password_file=tmp_path / "password", flush=0)
-        with publisher(settings):
-            assert wait_until(lambda: refusals(broker) >= 2, PATIENCE)
+    with (
+        mosquitto(tmp_path, "allow_anonymous false", f"password_file {tmp_path / 'users'}") as broker,
+        publishing(
+            broker.port, tmp_path, root=root, username="lab", password_file=tmp_path / "password", flush=0
+        ),
+    ):
+        assert wait_until(lambda: refusals(broker) >= 2, PATIENCE)
     assert caplog.messages == [f"broker {HOST}:{broker.port} refuses the connection: Not authorized"]
 
 
-def test_a_refused_result_is_counted_and_said(
+def test_a_denied_result_is_a_dead_letter_and_said_once(
     tmp_path: Path, root: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     require("mosquitto")
     (tmp_path / "acl").write_text("topic read #\n")
-    meter = Meter()
     with (
         mosquitto(tmp_path, "allow_anonymous true", f"acl_file {tmp_path / 'acl'}") as broker,
-        publisher(at(broker, root), meter) as opened,
+        publishing(broker.port, tmp_path, root=root) as node,
     ):
-        for result in numbered(3):
-            opened.publish(result)
-        assert wait_until(
-            lambda: metric(meter, "tidegate_dropped_results_total", reason="refused") == 3, PATIENCE
-        )
+        node.publish(3)
+        assert node.empty()
+        assert node.dead() == [(seq, "the broker refuses it: Not authorized") for seq in range(3)]
+        assert node.metric("tidegate_dropped_results_total", reason="refused") == 3
     said = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
-    assert said == [f"broker {HOST}:{broker.port} refuses a message: Not authorized"]
+    assert said == [
+        f"broker {HOST}:{broker.port} refuses a message: Not authorized",
+        "result 0 is a dead letter, and maybe not the last: the broker refuses it: Not authorized",
+    ]
 
 
 def test_results_travel_encrypted_to_a_broker_of_the_right_authority(tmp_path: Path, root: str) -> None:
@@ -179,12 +195,14 @@ def test_results_travel_encrypted_to_a_broker_of_the_right_authority(tmp_path: P
     certificate.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
     certificate.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
     tls = (f"certfile {tmp_path / 'cert.pem'}", f"keyfile {tmp_path / 'key.pem'}")
-    meter = Meter()
-    with mosquitto(tmp_path, "allow_anonymous true", *tls) as broker:
-        with publisher(at(broker, root, tls=Tls(ca=tmp_path / "ca.pem")), meter) as opened:
-            for result in numbered(3 * WINDOW):
-                opened.publish(result)
-        assert metric(meter, "tidegate_dropped_results_total") == 0
+    with (
+        mosquitto(tmp_path, "allow_anonymous true", *tls) as broker,
+        publishing(
+            broker.port, tmp_path, root=root, tls=Tls(ca=tmp_path / "ca.pem"), outbox={"unheard": "confirm"}
+        ) as node,
+    ):
+        node.publish(3 * WINDOW)
+        assert node.empty()
 
 
 @pytest.mark.parametrize(
@@ -200,6 +218,6 @@ def test_results_travel_encrypted_to_a_broker_of_the_right_authority(tmp_path: P
 def test_a_file_that_cannot_be_used_is_named(workplace: Path, settings: dict[str, Any], problem: str) -> None:
     (workplace / "text").write_text("no certificate")
     trustme.CA().cert_pem.write_to_path("ca.pem")
-    with pytest.raises(NodeError) as caught, publisher(Mqtt(host=HOST, **settings)):
-        pass
+    with pytest.raises(NodeError) as caught:
+        Connection(Mqtt(host=HOST, **settings), Identity(Node(site="lab", name="a")), {}, Meter())
     assert str(caught.value).startswith(f"[mqtt] {problem}")

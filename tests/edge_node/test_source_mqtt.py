@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Timer
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -22,15 +23,13 @@ from edge_node.sources.mqtt import MqttSource
 from tests.ledger import exposition, value
 from tests.mqtt import PATIENCE, kill, publish, restart
 
-NODE = Node(site="lab", name="a")
-
 
 def source(
-    broker: Broker, topic: str, meter: Meter | None = None, **settings: Any
+    broker: Broker, topic: str, meter: Meter | None = None, name: str = "a", **settings: Any
 ) -> tuple[MqttSource, Connection]:
     """A source, and the connection that brings it its samples, not yet at work."""
-    meter = meter or Meter()
-    connection = Connection(Mqtt(host=broker.host, port=broker.port), Identity(NODE), {}, meter)
+    meter, node = meter or Meter(), Node(site="lab", name=name)
+    connection = Connection(Mqtt(host=broker.host, port=broker.port), Identity(node), {}, meter)
     return MqttSource(config.MqttSource(topic=topic, **settings), connection, meter), connection
 
 
@@ -42,7 +41,7 @@ def sampling(
     stop = Event()
     overdue = Timer(PATIENCE, stop.set)
     overdue.start()
-    opened, connection = source(broker, topic, meter, **settings)
+    opened, connection = source(broker, topic, meter, uuid4().hex, **settings)  # no session of another test
     with connection:
         yield opened.samples(stop)
     overdue.cancel()
