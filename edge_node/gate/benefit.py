@@ -7,8 +7,8 @@ and the cloud does not, among deferred samples of like score. What is known of i
 - Without labels: edge and cloud differ at least as often as the gain. Where they say the same of all
   but a few, there is nothing to gain, and that is proof. More cannot be proved without labels: on
   degraded photos the two differ often, each as wrong as the other, and nothing but the truth shows it.
-  (Measured: calibrated on clean photos, the models' own confidence promises as much of noisy and
-  blurred ones, 3 to 5 points, as of clean ones; the truth is -3, 2 and 10.)
+  The models' own confidence does not: it promises 2 and 4 points on noisy and blurred photos and 4 on
+  clean ones; the truth is -3, 2 and 10 (docs/reports/certificate-benefit.md).
 - With late labels: the gain itself.
 
 It is stopped by proof that the gain is less than the ``LEAST``, by betting (``eprocess``), and
