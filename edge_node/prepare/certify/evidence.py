@@ -86,7 +86,7 @@ def checked(evidence: Evidence) -> Evidence:
         if array is not None and array.shape != (count,):
             raise DataError(f"there are {array.size} {name} for {count} samples")
     if count < LEAST:
-        raise DataError(f"{count} samples are too few to certify anything: give at least {LEAST}")
+        raise DataError(f"too few samples to certify anything: {count}, give at least {LEAST}")
     if not evidence.usable.any():
         raise DataError("the edge model gives NaN or infinite logits for every sample")
     if _are_probabilities(evidence.logits[evidence.usable]):

@@ -36,7 +36,7 @@ def take(options: argparse.Namespace) -> Given:
     pair.check()
     samples = _samples(pair.edge, options.data, options.labels)
     if len(samples) < LEAST:
-        raise DataError(f"{len(samples)} samples are too few to certify anything: give at least {LEAST}")
+        raise DataError(f"too few samples to certify anything: {len(samples)}, give at least {LEAST}")
     groups = _groups(options.groups, len(samples)) if options.groups else None
     evidence, prints = observe(pair, samples, groups)
     return Given(pair, checked(evidence), prints, pair.binding(samples.inputs))
