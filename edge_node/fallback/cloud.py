@@ -85,6 +85,9 @@ class CloudFallback:
         self._slots, self._retries = Slots(settings.max_inflight), retry.RetryBudget()
         self._prober = Prober(settings, artifact, self._breaker, self._forecast)
         self._quiet_until = 0.0
+        self._yielding: Any = None
+        """The call in the spare slot."""
+        self._draining = False
         meter.circuit_state.set_function(lambda: self._breaker.state)
 
     def __enter__(self) -> Self:
@@ -103,8 +106,12 @@ class CloudFallback:
         return self._breaker.state is not State.CLOSED
 
     def drain(self) -> None:
-        """As ``Fallback.drain``; every call ends by its deadline."""
-        self._slots.drain()
+        """As ``Fallback.drain``; every call ends by its deadline, and what nobody waits for is cancelled."""
+        self._slots.drain(spare=False)
+        self._draining = True
+        if self._yielding:
+            self._yielding.cancel()
+        self._slots.drain(spare=True)
 
     def submit(self, deferral: Deferral, done: Done) -> None:
         """As ``Fallback.submit``; a failure is an outcome with a reason."""
@@ -144,6 +151,8 @@ class CloudFallback:
         except ValueError as error:  # the connection was given up this very moment
             self._conclude(call, call.outcome(Reason.CLOUD_UNREACHABLE, str(error)))
         else:
+            if call.spare:
+                self._yielding = future
             future.add_done_callback(partial(self._ended, call))
 
     def _ended(self, call: Call, future: Any) -> None:
@@ -200,7 +209,7 @@ class CloudFallback:
 
     def _again(self, call: Call, future: Any) -> bool:
         """Whether another attempt will be made, in time and at nobody's expense."""
-        if not (self._retries.failed() and self._breaker.valid(call.permit)):
+        if self._draining or not (self._retries.failed() and self._breaker.valid(call.permit)):
             return False
         wait = retry.retry_wait(call.attempts, future)
         left = call.deferral.deadline - time.monotonic() - wait

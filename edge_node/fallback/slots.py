@@ -37,7 +37,7 @@ class Slots:
                 self._taken -= 1
             self._freed.notify_all()
 
-    def drain(self) -> None:
-        """Wait until no call is under way."""
+    def drain(self, *, spare: bool) -> None:
+        """Wait until no call is under way, or none but the spare one."""
         with self._freed:
-            self._freed.wait_for(lambda: not self._taken and not self._spare_taken)
+            self._freed.wait_for(lambda: not self._taken and not (spare and self._spare_taken))

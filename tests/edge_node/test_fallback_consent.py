@@ -279,6 +279,16 @@ def test_what_yields_is_not_sent_while_all_slots_are_taken(artifact: Artifact, k
         held.let_go.set()
 
 
+def test_nobody_waits_at_the_end_for_what_yields(artifact: Artifact) -> None:
+    held = Held()
+    with cloud(held) as port:
+        with fallback(port, artifact) as asker:
+            audit = asker.send(audit=True)
+            assert held.asked.wait(PATIENCE)
+        held.let_go.set()
+    assert [it.reason for it in audit.outcomes] == [Reason.CLOUD_UNREACHABLE]
+
+
 def test_a_circuit_is_closed_half_open_or_open_to_prometheus(artifact: Artifact) -> None:
     meter = Meter()
     with cloud() as port, fallback(port, artifact, meter=meter) as asker:
