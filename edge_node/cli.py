@@ -16,6 +16,7 @@ exit codes:
   2  wrong settings, artifact or cloud model: restarting does not help
   3  the source of samples failed: a supervisor may restart
   4  selftest: this device does not reproduce the golden vectors
+  5  prepare certify: the samples do not carry the promise
 """
 
 log = logging.getLogger("edge_node")
@@ -92,6 +93,17 @@ def _outbox(options: argparse.Namespace) -> None:
     outbox(options)
 
 
+def _certificate(options: argparse.Namespace) -> None:
+    from edge_node.errors import NodeError
+    from edge_node.gate import certificate, show
+    from protos import artifact
+
+    shown = artifact.load(options.artifact)
+    if (found := certificate.load(shown)) is None:
+        raise NodeError(f"{shown.directory} carries no certificate: edge-node prepare certify makes one")
+    print(*show.lines(found, certificate.verify(found, shown)), sep="\n")
+
+
 def _prepare(options: argparse.Namespace) -> None:
     from edge_node.prepare.cli import main as prepare
 
@@ -133,6 +145,11 @@ def _parser() -> argparse.ArgumentParser:
     selftest.set_defaults(command=_selftest)
     selftest.add_argument("artifact", type=Path, metavar="ARTIFACT_DIR")
     selftest.add_argument("--threads", type=int, default=0, help="default: chosen by measurement")
+
+    certificate = commands.add_parser("certificate", help="what an artifact promises, and on what grounds")
+    certificate.set_defaults(command=_certificate)
+    certificate.add_argument("action", choices=("show",))
+    certificate.add_argument("artifact", type=Path, metavar="ARTIFACT_DIR")
 
     prepare = commands.add_parser(
         "prepare",
