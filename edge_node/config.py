@@ -166,10 +166,8 @@ class Mqtt(Section, frozen=True, kw_only=True):
     """Name to log in with."""
     password_file: Path | None = None
     """File that holds the password and nothing else."""
-    max_queued: Count = 10_000
-    """Results that may wait in memory for the broker; when full the oldest is dropped, and counted."""
     flush: Annotated[float, Meta(ge=0)] = 5.0
-    """On stopping, wait this long for waiting results to be acknowledged, in seconds."""
+    """On stopping, send waiting results for this long, in seconds; the rest waits for the next start."""
     tls: Tls | None = None
     """Encrypt; default: plaintext."""
 

@@ -84,6 +84,8 @@ class Connection:
         self._closing.set()
         self.wake()
         self._thread.join()
+        if self._outgoing:
+            self._outgoing.close()
 
     def topic(self, leaf: str) -> str:
         """One of this node's own topics."""

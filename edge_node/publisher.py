@@ -173,6 +173,11 @@ class MqttPublisher:
             return True
         return self._open and committed >= self._appended and not (self._live.peek() or self._replay.peek())
 
+    def close(self) -> None:
+        """As ``Outgoing``."""
+        if left := self._outbox.depth().rows:
+            log.info("%d results are not confirmed yet: they wait in the outbox for the next start", left)
+
     def _proceed(self, *, busy: bool) -> Message | float:
         """The next in its lane: what is new before what had to wait."""
         if row := self._live.peek():

@@ -44,6 +44,9 @@ class Outgoing(Protocol):
     def idle(self) -> bool:
         """Whether waiting would bring nothing more: all is sent that can be."""
 
+    def close(self) -> None:
+        """There will be no other connection."""
+
 
 class Incoming(Protocol):
     """Messages that the broker keeps for us until we acknowledge them, by ``Connection.receipt``."""
