@@ -38,9 +38,9 @@ class Cluster:
             return cursor.fetchall() if cursor.description else []
 
     @contextmanager
-    def running(self) -> Iterator[Child]:
+    def running(self, *, fsync: bool = False) -> Iterator[Child]:
         """The server, until it is killed on leaving; what was committed is there the next time."""
-        options = ["-c", "listen_addresses=", "-k", str(self.folder), "-c", "fsync=off"]
+        options = ["-c", "listen_addresses=", "-k", str(self.folder), "-c", f"fsync={fsync}"]
         command = [*_unprivileged(), require("postgres"), "-D", self.folder / "data", *options]
         with Child("postgres", command, self.folder / "log") as child:
             assert wait_until(lambda: child.poll() is not None or self._answers(), PATIENCE)

@@ -8,6 +8,7 @@ what was not acknowledged to it.
 import logging
 import select
 import ssl
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +25,8 @@ from cloud_server.errors import BrokerError
 
 WINDOW = 1000
 """Messages that the broker may send before it hears that they are stored; its own limit may be lower."""
+LINGER = 0.05
+"""Seconds for which messages are gathered before they are stored."""
 KEEP_ALIVE = 30
 """Seconds."""
 _SESSION = 14 * 86400
@@ -83,11 +86,16 @@ class Connection:
         return self._client.socket() is not None
 
     def turn(self, timeout: float) -> bool:
-        """Take everything that has arrived, once something has or ``timeout`` seconds pass; whether so."""
-        arrived = False
-        while (connection := self._client.socket()) is not None and self._readable(connection, timeout):
+        """Take what has arrived, for ``LINGER`` at most, once something has or ``timeout`` seconds pass.
+
+        Gives whether anything has. Mosquitto sends a backlog without regard for the window.
+        """
+        arrived, enough = False, time.monotonic() + timeout + LINGER
+        while (connection := self._client.socket()) and self._readable(connection, timeout):
             self._client.loop_read()
             arrived, timeout = True, 0.0
+            if time.monotonic() > enough:
+                break
         self._client.loop_misc()
         return arrived
 

@@ -19,7 +19,7 @@ from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 from cloud_server.config import Fleet
 from cloud_server.fleet import arrival as arrivals
 from cloud_server.fleet.arrival import Arrival, Refused, Stream
-from cloud_server.fleet.broker import Connection, Login
+from cloud_server.fleet.broker import LINGER, Connection, Login
 from cloud_server.fleet.store import PRUNED, Store, Written
 from cloud_server.metrics import Meter
 from protos import ack
@@ -27,8 +27,6 @@ from protos.ack import Ack
 
 QUIET = 0.001
 """Seconds without another message after which what has arrived is stored."""
-LINGER = 0.02
-"""Seconds after the first message of a transaction at which it is made in any case."""
 TELL = 0.25
 """Seconds between acks: one then stands for all that was stored meanwhile."""
 BACK_OFF = (0.5, 10.0)

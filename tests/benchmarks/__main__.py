@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from protos.codec import Tensor
-from tests.benchmarks import footprint, gate, pipeline, table
+from tests.benchmarks import footprint, gate, pipeline, sink, table
 
 ROOT = Path(__file__).parents[2]
 WRIST = ROOT / "deploy/demo/wrist/edge"
@@ -14,7 +14,12 @@ CACHE = ROOT / ".demo/cache"
 
 def main() -> None:
     """Measure, print, save."""
-    figures = {**gate.measure(), **pipeline.measure(_artifacts()), **footprint.measure(WRIST)}
+    figures = {
+        **gate.measure(),
+        **pipeline.measure(_artifacts()),
+        **sink.measure(),
+        **footprint.measure(WRIST),
+    }
     for title, rows in figures.items():
         table.show(title, rows)
     table.save(ROOT / ".demo/bench.json", figures)
