@@ -58,6 +58,13 @@ class Comparison:
         figures = next(column.figures for column in self.columns if column.site == site)
         return {_sampled(result): (result, figures.judge(result)) for result in figures.results}
 
+    @property
+    def drop(self) -> float:
+        """Accuracy that the hybrid lost to cloud-only in this run; negative: it won."""
+        verdicts = {column.site: column.figures.verdicts for column in self.columns}
+        lost = sum(verdicts["cloud-only"]) - sum(verdicts["hybrid"])
+        return lost / max(1, len(verdicts["hybrid"]))
+
     def miscounts(self) -> list[str]:
         """A line for each column in which a sample has no result, or more than one."""
         lines = []

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from deploy.demo.comparison import Column, Comparison
 from deploy.demo.figures import Figures
 from deploy.demo.link import Profile
+from deploy.demo.promise import kept
 from protos import artifact
 from protos.result import Reason
 
@@ -106,6 +107,8 @@ def write_report(path: Path, comparison: Comparison, link: str, profile: Profile
         "",
         f"{counted(comparison)} {CALL_NOTE} {BYTES_NOTE}",
         "",
+        kept(comparison),
+        "",
         "![Accuracy against bytes a sample](accuracy-bytes.svg)",
         "",
         "## How it came about",
@@ -137,7 +140,7 @@ def _model(directory: Path) -> str:
     words = f"{manifest.name} {manifest.version}, {manifest.precision}, {found.model.stat().st_size:,} bytes"
     if gate is None:
         return words
-    return f"{words}; trusted from confidence {gate.threshold:.3f} on, at temperature {gate.temperature:.3f}"
+    return f"{words}; trusted from score {gate.threshold:.3f} on, at temperature {gate.temperature:.3f}"
 
 
 def describe(profile: Profile) -> str:

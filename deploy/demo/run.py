@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from deploy.demo import report
+from deploy.demo import promise, report
 from deploy.demo.broker import Broker, open_broker
 from deploy.demo.collect import Collector
 from deploy.demo.comparison import Comparison, compare
@@ -73,7 +73,8 @@ class Demo:
         paths = write_plot(self.run_dir / "accuracy-bytes", comparison)
         written = self.run_dir / "report.md"
         report.write_report(written, comparison, self.link, PROFILES[self.link], broker.kind)
-        for text in ("", report.markdown_table(comparison), "", report.counted(comparison), report.CALL_NOTE):
+        told = (report.markdown_table(comparison), "", report.counted(comparison), report.CALL_NOTE)
+        for text in ("", *told, "", promise.kept(comparison), ""):
             self.console.print(text)
         for path in (written, *paths):
             self.console.print(f"written: {path}")

@@ -8,7 +8,18 @@ import pytest
 from onnxruntime import InferenceSession
 
 from deploy.demo import wrist
-from deploy.demo.wrist.data import HELD_OUT, LABELS, RECORDINGS, STRIDE, WINDOW, Recording, held_out, windows
+from deploy.demo.wrist.data import (
+    HELD_OUT,
+    LABELS,
+    RECORDINGS,
+    STRIDE,
+    WINDOW,
+    Recording,
+    halves,
+    held_out,
+    windows,
+)
+from edge_node.gate import certificate
 from protos import artifact
 
 WRIST = Path(wrist.__file__).parent
@@ -37,6 +48,19 @@ def test_windows_keep_the_order_of_recordings_and_cross_none() -> None:
     assert (np.diff(samples.astype(np.float32), axis=1) == 1).all()
 
 
+def test_halves_share_no_measurement_and_lose_none() -> None:
+    first, second = halves([recording(2 * WINDOW + 1)])
+    assert [*first[0].signal[:, 0], *second[0].signal[:, 0]] == list(range(2 * WINDOW + 1))
+
+
+def test_the_certificate_is_of_these_files() -> None:
+    edge = artifact.load(WRIST / "edge")
+    found = certificate.load(edge)
+    assert found
+    assert certificate.verify(found, edge) is None
+    assert found.n + found.tune == sum(len(windows(halves(held_out(it))[0])[1]) for it in HELD_OUT)
+
+
 @pytest.mark.parametrize("subject", HELD_OUT)
 def test_each_held_out_person_does_each_exercise_with_either_arm(subject: int) -> None:
     recordings = held_out(subject)
@@ -55,7 +79,7 @@ def test_recordings_are_small_and_say_whose_they_are() -> None:
 def test_streams_hold_the_windows_and_their_truth(tmp_path: Path) -> None:
     scenario = wrist.scenario(tmp_path, limit=40)
     for subject, stream in zip(HELD_OUT, scenario.streams, strict=True):
-        samples, labels = windows(held_out(subject))
+        samples, labels = windows(halves(held_out(subject))[1])
         assert stream.samples == 40
         assert (np.load(stream.source["path"]) == samples[:40]).all()
         assert stream.truth == {str(index): int(label) for index, label in enumerate(labels[:40])}
