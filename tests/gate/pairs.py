@@ -83,6 +83,6 @@ def pictures(count: int, seed: int = 1) -> Samples:
     bright = np.zeros((count, 32, 32, 3))
     for quadrant in range(CLASSES):
         top, left = 16 * (quadrant // 2), 16 * (quadrant % 2)
-        bright[labels == quadrant, top : top + 16, left : left + 16] = 20
-    noise: NDArray[np.float64] = draw.normal(110, 40, bright.shape) + draw.normal(0, 6, (count, 32, 1, 3))
+        bright[labels == quadrant, top : top + 16, left : left + 16] = 4
+    noise: NDArray[np.float64] = draw.normal(110, 40, bright.shape) + draw.normal(0, 2, (count, 32, 1, 3))
     return Samples(np.clip(noise + bright, 0, 255).astype(np.uint8), labels)
