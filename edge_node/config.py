@@ -60,6 +60,8 @@ class Certificate(Section, frozen=True, kw_only=True):
     """Loss of accuracy to accept in all, deferrals without an answer included; default: as certified."""
     max_age: Days | None = None
     """Days from its making after which it is no longer believed; default: for ever."""
+    scene: Annotated[float, Meta(ge=0)] = 0
+    """Seconds that inputs stay alike, as a camera's do: what is seen in twice that time counts once."""
 
 
 class Audit(Section, frozen=True, kw_only=True):

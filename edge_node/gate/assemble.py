@@ -59,7 +59,9 @@ def oversee(
         pace,
         Audit(key, share if settings.cloud else 0.0, allowance, standing),
         standing,
-        Benefit.of(key, found) if found and isinstance(standing, Standing) else None,
+        Benefit.of(key, found, 2 * settings.certificate.scene)
+        if found and isinstance(standing, Standing)
+        else None,
     )
 
 
@@ -73,7 +75,9 @@ def _standing(
         return Uncertified(Ground.MISMATCH, gate.threshold, problem)
     age = timedelta(days=settings.max_age) if settings.max_age else None
     expires = (found.made_at + age).timestamp() if age and found.made_at else math.inf
-    return Standing(found, OnAlarm(settings.on_alarm), settings.limit, expires)
+    standing = Standing(found, OnAlarm(settings.on_alarm), settings.limit, expires)
+    standing.pool(2 * settings.scene)
+    return standing
 
 
 def _pace(

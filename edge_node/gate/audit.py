@@ -6,6 +6,8 @@ a budget of its own. The published answer never changes.
 """
 
 import math
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 from threading import Lock
@@ -71,9 +73,16 @@ def selected(key: bytes, request_id: str, share: float) -> bool:
 class Audit:
     """Selects, pays, counts and estimates. Thread-safe."""
 
-    def __init__(self, key: bytes, share: float, allowance: Allowance, watch: Watch) -> None:
+    def __init__(
+        self,
+        key: bytes,
+        share: float,
+        allowance: Allowance,
+        watch: Watch,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._key, self._share, self._allowance, self._watch = key, share, allowance, watch
-        self._lock = Lock()
+        self._clock, self._lock = clock, Lock()
         self.memory = Memory()
         self.seconds, self.bytes = Weighted(), Weighted()
         """Of a cloud that answers everything: latency, and bytes on the wire."""
@@ -116,7 +125,7 @@ class Audit:
         disagrees = cloud != ticket.edge
         if ticket.kept:
             self._allowance.settle(ticket.nbytes, nbytes)
-        sample = Remembered(ticket.edge, cloud, ticket.kept, ticket.selected, ticket.score)
+        sample = Remembered(ticket.edge, cloud, ticket.kept, ticket.selected, ticket.score, self._clock())
         with self._lock:
             if ticket.kept:
                 self._tally.heard(ticket.weight, disagrees=disagrees)

@@ -26,7 +26,7 @@ from typing import Self
 from edge_node.gate import binomial
 from edge_node.gate.audit import selected
 from edge_node.gate.certificate import Certificate
-from edge_node.gate.eprocess import EProcess, above, all_clear, below, drift_alarm, ratio_bets
+from edge_node.gate.eprocess import EProcess, Pooled, above, all_clear, below, drift_alarm, ratio_bets
 
 LEAST = 0.05
 """Gain that an offload must have: 20 calls for one answer put right."""
@@ -42,15 +42,15 @@ PROBES = 0.05
 class Bin:
     """Deferred samples of like score."""
 
-    def __init__(self, gain: float, least: float) -> None:
-        self.prior, self._least = gain, least
+    def __init__(self, gain: float, pool: float) -> None:
+        self.prior, self._pool = gain, pool
         self.restart()
 
     def restart(self) -> None:
         """Believe the certificate's data again."""
         self.stopped = self.prior <= 0
         self.seen = self.differed = self.labelled = self.gained = 0
-        self._changed: tuple[EProcess, ...] = ()
+        self._changed: tuple[Pooled, ...] = ()
         self._test()
 
     @property
@@ -58,30 +58,30 @@ class Bin:
         """Expected gain: measured as soon as there is a label, the certificate's until then."""
         return self.gained / self.labelled if self.labelled else self.prior
 
-    def answered(self, *, differs: bool) -> None:
+    def answered(self, at: float, *, differs: bool) -> None:
         """The cloud has answered: a gain is possible only where it differs."""
         self.seen += 1
         self.differed += differs
         if not self.stopped:
-            if self._agree.update(differs):
+            if self._agree.update(differs, at):
                 self._stop()
-        elif any(tuple(test.update(differs) for test in self._changed)):  # each of them must see it
+        elif any(tuple(test.update(differs, at) for test in self._changed)):  # each of them must see it
             self.restart()
 
-    def label(self, gain: int) -> None:
+    def label(self, at: float, gain: int) -> None:
         """What was gained by one answer: 1, 0 or -1."""
         self.labelled += 1
         self.gained += gain
         if not self.stopped:
-            if self._nil.update(gain):
+            if self._nil.update(gain, at):
                 self._stop()
-        elif self._pays.update(gain):
+        elif self._pays.update(gain, at):
             self.stopped = False
             self._test()
 
     def _test(self) -> None:
-        self._agree, self._nil = below(self._least, STOP), below(self._least, STOP)
-        self._pays = above(self._least, RESUME)
+        self._agree, self._nil = (Pooled(below(LEAST, STOP), self._pool) for _ in range(2))
+        self._pays = Pooled(above(LEAST, RESUME), self._pool)
 
     def _stop(self) -> None:
         """Stop; what is proved holds for a stream on which the two models differ as often as now."""
@@ -89,7 +89,7 @@ class Bin:
         self._test()
         low = binomial.lower(self.differed, self.seen, CHANGE)
         high = binomial.upper(self.differed, self.seen, CHANGE)
-        self._changed = (*_rise(high), *_fall(low))
+        self._changed = tuple(Pooled(test, self._pool) for test in (*_rise(high), *_fall(low)))
 
 
 def _rise(share: float) -> tuple[EProcess, ...]:
@@ -105,20 +105,18 @@ def _fall(share: float) -> tuple[EProcess, ...]:
 class Benefit:
     """The measured benefit of offloading, by score. Thread-safe."""
 
-    def __init__(
-        self, key: bytes, edges: Sequence[float], gains: Sequence[float], least: float = LEAST
-    ) -> None:
+    def __init__(self, key: bytes, edges: Sequence[float], gains: Sequence[float], pool: float = 0.0) -> None:
         """``gains[i]``: mean gain of CERT samples with scores from ``edges[i - 1]`` to below ``edges[i]``."""
         if len(gains) != len(edges) + 1:
             raise ValueError(f"{len(edges)} edges make {len(edges) + 1} bins, not {len(gains)}")
         self._key, self._edges, self._lock = key, tuple(edges), Lock()
-        self.bins = [Bin(gain, least) for gain in gains]
+        self.bins = [Bin(gain, pool) for gain in gains]
 
     @classmethod
-    def of(cls, key: bytes, certificate: Certificate) -> Self:
+    def of(cls, key: bytes, certificate: Certificate, pool: float = 0.0) -> Self:
         """What a certificate knows: of samples below its threshold, and of those above."""
         below_it = 1.0 if certificate.mean_gain is None else certificate.mean_gain
-        return cls(key, [certificate.threshold], [below_it, certificate.epsilon])
+        return cls(key, [certificate.threshold], [below_it, certificate.epsilon], pool)
 
     def pays(self, request_id: str, score: float) -> bool:
         """Whether to make an offload: it is expected to gain, or it is one of the probes."""
@@ -128,15 +126,15 @@ class Benefit:
         """Expected gain of an offload."""
         return self._bin(score).gain
 
-    def answered(self, score: float, *, differs: bool) -> None:
-        """The cloud has answered a deferred sample."""
+    def answered(self, score: float, *, differs: bool, at: float = 0.0) -> None:
+        """The cloud has answered a sample, at a moment in seconds."""
         with self._lock:
-            self._bin(score).answered(differs=differs)
+            self._bin(score).answered(at, differs=differs)
 
-    def labelled(self, score: float, gain: int) -> None:
-        """A late label of a deferred sample that the cloud had answered."""
+    def labelled(self, score: float, gain: int, at: float = 0.0) -> None:
+        """A late label of a sample that the cloud had answered at that moment."""
         with self._lock:
-            self._bin(score).label(gain)
+            self._bin(score).label(at, gain)
 
     def _bin(self, score: float) -> Bin:
         """NaN is in the first bin: it is the least certain."""

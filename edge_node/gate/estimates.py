@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_node.gate import binomial
+from edge_node.gate.certificate import Promise
 
 WINDOW = 4096
 """Calls that latency and byte estimates look back on."""
@@ -141,10 +142,22 @@ class Remembered(msgspec.Struct, frozen=True):
     selected: float | None
     """Probability with which it was to be watched; ``None`` if the lot did not fall on it."""
     score: float
+    at: float = 0.0
+    """When the cloud answered, in seconds."""
 
     def gain(self, truth: int) -> int:
         """1 if only the cloud was right, -1 if only the edge was, else 0."""
         return (self.cloud == truth) - (self.edge == truth)
+
+    def loss(self, promise: Promise, truth: int, threshold: float) -> float | None:
+        """What a promise bounds the mean of; ``None`` if it says nothing of this sample."""
+        kept = self.score >= threshold
+        if promise == "selective":
+            return float(self.edge != truth) if kept else None
+        if promise == "disagreement":
+            return float(kept and self.edge != self.cloud)
+        gain = self.gain(truth) * kept
+        return gain if promise == "drop" else max(gain, 0)
 
 
 class Memory:

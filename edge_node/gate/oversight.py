@@ -3,6 +3,7 @@
 The gate says how sure the edge is; here is decided what follows from it, and learnt from what came of it.
 """
 
+import time
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -113,7 +114,8 @@ class Oversight:
         if not ticket.kept:
             self.standing.served(unserved=not answered)
         if self.benefit and answered:
-            self.benefit.answered(ticket.score, differs=outcome.class_index != ticket.edge)
+            differs = outcome.class_index != ticket.edge
+            self.benefit.answered(ticket.score, differs=differs, at=time.monotonic())
         self._turned(turns)
 
     def label(self, request_id: str, truth: int) -> bool:
@@ -124,7 +126,7 @@ class Oversight:
         turns = self.standing.turns
         self.standing.labelled(sample, truth)
         if self.benefit:
-            self.benefit.labelled(sample.score, sample.gain(truth))
+            self.benefit.labelled(sample.score, sample.gain(truth), sample.at)
         self._turned(turns)
         return True
 

@@ -16,7 +16,7 @@ import msgspec
 
 from edge_node.gate import binomial, eprocess
 from edge_node.gate.certificate import Certificate, encode
-from edge_node.gate.eprocess import ALPHA, Wealth
+from edge_node.gate.eprocess import ALPHA, Pooled, Wealth
 from edge_node.gate.estimates import Remembered, Unserved
 
 DELTA = 0.05
@@ -118,6 +118,7 @@ class Standing:
         self._limit = certificate.epsilon if limit is None else limit
         self._lock, self._unserved = RLock(), Unserved()
         self._keeps_pace: Callable[[], bool] = lambda: True
+        self._pool = 0.0
         self._ground, self._level, self._allowed = Ground.VALID, 0, certificate.q0
         self._seen = self._disagreed = 0
         self._watch_level()
@@ -159,15 +160,24 @@ class Standing:
     @property
     def audits_to_detect(self) -> float:
         """About how many audits it takes to notice that disagreement has doubled."""
-        return eprocess.audits_to_detect(self._allowed, min(2 * self._allowed, 1.0), seen=self._alarm.seen)
+        return eprocess.audits_to_detect(
+            self._allowed, min(2 * self._allowed, 1.0), seen=self._alarm.test.seen
+        )
 
     def suspicion(self) -> float:
         """Evidence of drift: 1 is none, and 1/alpha is an alarm."""
-        return self._alarm.value
+        return self._alarm.test.value
 
     def follow(self, keeps_pace: Callable[[], bool]) -> None:
         """Who says whether the budget affords the certified threshold: ``Controller.keeps_promise``."""
         self._keeps_pace = keeps_pace
+
+    def pool(self, seconds: float) -> None:
+        """Count what is watched within so many seconds once: where inputs are alike for half as long."""
+        with self._lock:
+            self._pool = seconds
+            self._watch_level(self._alarm.test.wealth(), self._broken.test.wealth())
+            self._watch_recovery(self._clear.test.wealth(), self._proved.test.wealth())
 
     def served(self, *, unserved: bool) -> None:
         """Count one input: kept or answered by the cloud, or deferred for nothing."""
@@ -176,24 +186,27 @@ class Standing:
 
     def watched(self, score: float, *, disagrees: bool) -> None:
         """One watched input, kept or not: whether both models said the same of it."""
+        now = self._clock()
         with self._lock:
-            if score >= self.threshold and self._alarm.update(disagrees):
+            if score >= self.threshold and self._alarm.update(disagrees, now):
                 self._withdraw(Ground.DRIFT)
             if self._ground is not Ground.VALID and score >= self._points[0].threshold:
                 self._seen += 1
                 self._disagreed += disagrees
-                if self._clear.update(disagrees):
+                if self._clear.update(disagrees, now):
                     self._restore(self.certificate.q0)
 
     def labelled(self, sample: Remembered, truth: int) -> None:
         """A late label of a watched input."""
         if sample.selected is None:
             return
+        promise = self.certificate.promise
         with self._lock:
-            if (lost := self._loss(sample, truth, self.threshold)) is not None and self._broken.update(lost):
+            lost = sample.loss(promise, truth, self.threshold)
+            if lost is not None and self._broken.update(lost, sample.at):
                 self._withdraw(Ground.LABELS)
-            lost = self._loss(sample, truth, self._points[0].threshold)
-            if self._ground is not Ground.VALID and lost is not None and self._proved.update(lost):
+            lost = sample.loss(promise, truth, self._points[0].threshold)
+            if self._ground is not Ground.VALID and lost is not None and self._proved.update(lost, sample.at):
                 since = binomial.upper(self._disagreed, self._seen, DELTA)
                 self._restore(max(self.certificate.q0, since))
 
@@ -207,10 +220,10 @@ class Standing:
                 allowed=self._allowed,
                 seen=self._seen,
                 disagreed=self._disagreed,
-                alarm=self._alarm.wealth(),
-                clear=self._clear.wealth(),
-                broken=self._broken.wealth(),
-                proved=self._proved.wealth(),
+                alarm=self._alarm.test.wealth(),
+                clear=self._clear.test.wealth(),
+                broken=self._broken.test.wealth(),
+                proved=self._proved.test.wealth(),
             )
 
     def resume(self, state: State) -> bool:
@@ -223,26 +236,17 @@ class Standing:
         self._watch_recovery(state.clear, state.proved)
         return True
 
-    def _loss(self, sample: Remembered, truth: int, threshold: float) -> float | None:
-        """What the promise bounds the mean of, of one input; ``None`` if it says nothing of this one."""
-        promise, kept = self.certificate.promise, sample.score >= threshold
-        if promise == "selective":
-            return float(sample.edge != truth) if kept else None
-        if promise == "disagreement":
-            return float(kept and sample.edge != sample.cloud)
-        gain = sample.gain(truth) * kept
-        return gain if promise == "drop" else max(gain, 0)
-
     def _watch_level(self, alarm: Wealth | None = None, broken: Wealth | None = None) -> None:
         """Test anew whether the level in force is what was certified."""
         epsilon = self._points[min(self._level, len(self._points) - 1)].epsilon
-        self._alarm = eprocess.drift_alarm(min(self._allowed, MOST_ALLOWED), ALPHA, alarm)
-        self._broken = eprocess.above(epsilon, ALPHA, broken)
+        self._alarm = Pooled(eprocess.drift_alarm(min(self._allowed, MOST_ALLOWED), ALPHA, alarm), self._pool)
+        self._broken = Pooled(eprocess.above(epsilon, ALPHA, broken), self._pool)
 
     def _watch_recovery(self, clear: Wealth | None = None, proved: Wealth | None = None) -> None:
         """Test anew whether the certified level is again what was certified."""
-        self._clear = eprocess.all_clear(min(self.certificate.q0, MOST_ALLOWED), DELTA, clear)
-        self._proved = eprocess.below(self.certificate.epsilon, DELTA, proved)
+        q0 = min(self.certificate.q0, MOST_ALLOWED)
+        self._clear = Pooled(eprocess.all_clear(q0, DELTA, clear), self._pool)
+        self._proved = Pooled(eprocess.below(self.certificate.epsilon, DELTA, proved), self._pool)
 
     def _withdraw(self, ground: Ground) -> None:
         if self._ground is Ground.VALID:

@@ -9,7 +9,16 @@ import pytest
 from numpy.typing import NDArray
 
 from edge_node.gate import eprocess
-from edge_node.gate.eprocess import RATIOS, EProcess, above, all_clear, audits_to_detect, below, drift_alarm
+from edge_node.gate.eprocess import (
+    RATIOS,
+    EProcess,
+    Pooled,
+    above,
+    all_clear,
+    audits_to_detect,
+    below,
+    drift_alarm,
+)
 
 Floats = NDArray[np.float64]
 MEDIANS = {  # audits to alarm, by the bound and by what disagreement has become
@@ -133,6 +142,30 @@ def test_a_difference_beyond_its_bound_is_proved() -> None:
     assert np.median(bet(below(0.05, 0.05), signed(-0.05, 200), 200, 3000)) < 400
     assert np.median(bet(above(0.05, 0.001), signed(0.2, 200), 200, 3000)) < 400
     assert np.median(bet(all_clear(0.1, 0.05), shares((3000, 0.05), runs=200), 200, 3000)) < 600
+
+
+def scenes(share: float, count: int, seed: int) -> list[bool]:
+    """Audits of every 50th input of a camera, of whose scenes, of 100 inputs, a share differs throughout."""
+    rng = np.random.default_rng(seed)
+    other = rng.random(count) < 1 - 0.99**50
+    scene = np.cumsum(other)
+    return [bool(differs) for differs in (rng.random(count + 1) < share)[scene]]
+
+
+def alarms(share: float, count: int, pool: float) -> float:
+    """Share of runs that alarm against a bound of 10 %, one input a second."""
+    runs = []
+    for seed in range(40):
+        test = Pooled(drift_alarm(0.1), pool)
+        runs.append([test.update(x, 50 * at) for at, x in enumerate(scenes(share, count, seed))][-1])
+    return float(np.mean(runs))
+
+
+def test_scenes_are_no_drift_once_each_counts_once() -> None:
+    """Negative control: audits bet on one by one."""
+    assert alarms(0.07, 2000, pool=200) == 0
+    assert alarms(0.07, 2000, pool=0) > 0.5
+    assert alarms(0.3, 400, pool=200) > 0.9
 
 
 def test_evidence_stays_finite_and_goes_on_after_a_restart() -> None:

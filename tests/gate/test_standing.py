@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edge_node.gate import binomial
-from edge_node.gate.certificate import Certificate
+from edge_node.gate.certificate import Certificate, Promise
 from edge_node.gate.estimates import Remembered
 from edge_node.gate.standing import Ground, OnAlarm, Standing, State, Uncertified
 from tests.gate.certificates import certificate
@@ -145,10 +145,9 @@ def test_labels_of_samples_that_were_not_watched_do_not_count() -> None:
 
 
 @pytest.mark.parametrize("promise", ["drop", "harm", "disagreement", "selective"])
-def test_a_promise_is_held_to_what_it_says(promise: str) -> None:
-    one = standing(of=certificate(promise=promise))
+def test_a_promise_is_held_to_what_it_says(promise: Promise) -> None:
     losses = {
-        name: one._loss(sample(edge, cloud, score), 1, 0.3)
+        name: sample(edge, cloud, score).loss(promise, 1, 0.3)
         for name, edge, cloud, score in [
             ("harm", 0, 1, 0.9), ("help", 1, 0, 0.9), ("both", 0, 2, 0.9), ("deferred", 0, 1, 0.1)
         ]
@@ -219,6 +218,21 @@ def test_a_restart_goes_on_where_it_was() -> None:
         for seed in range(4):
             watch(other, 0.04, 3000, seed)
     assert again.state() == one.state()
+
+
+def test_what_is_seen_of_one_scene_counts_once() -> None:
+    now = [0.0]
+    one, pooled = (Standing(certificate(), OnAlarm.HOLD, clock=lambda: now[0]) for _ in range(2))
+    pooled.pool(200.0)
+    for second in range(100):
+        now[0] = float(second)
+        one.watched(0.9, disagrees=True)
+        pooled.watched(0.9, disagrees=True)
+    assert (one.ground, pooled.ground) == (Ground.DRIFT, Ground.VALID)
+    for second in range(100, 5000):
+        now[0] = float(second)
+        pooled.watched(0.9, disagrees=True)
+    assert pooled.ground is Ground.DRIFT
 
 
 def test_the_memory_of_another_certificate_is_not_taken() -> None:
