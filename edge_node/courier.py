@@ -10,13 +10,13 @@ How a pipeline uses it, for a sample that the gate defers::
     publisher.publish(provisional, place=sample.place, hold=held)
     courier.ask(provisional, sample.started, deferral)         # at once, like any other deferral
 
-and it gives ``correct(provisional, started, outcome) -> seq``, which publishes the final result with
-``release=provisional.id``. Open the courier after the fallback and the outbox; leave it before them.
+and it is carried by one ``correct(provisional, started, outcome) -> seq``, which publishes the final
+result with ``release=provisional.id``. Open it after the fallback and the outbox; leave it before them.
 """
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from threading import Event, Lock, Thread
 from types import TracebackType
@@ -24,7 +24,7 @@ from typing import Protocol, Self
 
 import msgspec
 
-from edge_node.fallback.deferral import Deferral, Fallback, Outcome
+from edge_node.fallback.deferral import Deferral, Done, Fallback, Outcome
 from edge_node.outbox import Held
 from protos import codec
 from protos import inference_pb2 as pb
@@ -68,11 +68,10 @@ _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(Waiting)
 
 
-def final(provisional: Result, outcome: Outcome, labels: tuple[str, ...], started: float) -> Result:
-    """The final result: the cloud's answer, or the edge's with the reason why there is none.
+def final(provisional: Result, outcome: Outcome, labels: Sequence[str], started: float) -> Result:
+    """The final result, not yet numbered: the cloud's answer, or the edge's with the reason for it.
 
-    ``seq`` and ``stream`` are left to whoever publishes it. After a reboot ``started`` means nothing:
-    the latency then is no less than what is known.
+    After a reboot ``started`` means nothing: the latency then is no less than what is known.
     """
     total = max(provisional.latency_ms.total, round((time.monotonic() - started) * 1e3, 3))
     seconds = None if outcome.seconds is None else round(outcome.seconds * 1e3, 3)
@@ -102,9 +101,9 @@ class Courier:
     Without a store nothing is held: what the cloud does not answer at once is final as the edge said it.
     """
 
-    def __init__(self, store: Store | None, fallback: Fallback, correct: Correct, model: str) -> None:
+    def __init__(self, store: Store | None, fallback: Fallback, model: str) -> None:
         """``model``: SHA-256 of the edge model: the labels and payloads of another's inputs may differ."""
-        self._store, self._fallback, self._correct, self._model = store, fallback, correct, model
+        self._store, self._fallback, self._model = store, fallback, model
         self._lock = Lock()
         self._in_hand: dict[str, int | None] = {}
         """Id -> number of its final result, whose transaction may not be over; None before there is one."""
@@ -117,7 +116,12 @@ class Courier:
         """Pause: seconds after the last attempt, if that was in vain."""
         self._wake, self._stopping = Event(), Event()
 
+    def carry(self, correct: Correct) -> None:
+        """Who publishes; said once, before all else."""
+        self._correct = correct
+
     def __enter__(self) -> Self:
+        """Begin with what is still held from before."""
         if self._store:
             self._thread = Thread(target=self._run, args=[self._store], name="courier", daemon=True)
             self._thread.start()
@@ -142,15 +146,22 @@ class Courier:
         waiting = _ENCODER.encode(Waiting(provisional, started, request))
         return Held(provisional.id, provisional.confidence or 0.0, waiting)
 
-    def ask(self, provisional: Result, started: float, deferral: Deferral) -> None:
-        """Ask for the first time, as for any sample; in vain, the input waits for its turn."""
-        self._fallback.submit(deferral, partial(self._heard, provisional, started))
+    def ask(
+        self, provisional: Result, started: float, deferral: Deferral, learn: Done = lambda _: None
+    ) -> None:
+        """Ask for the first time, as for any sample, and ``learn`` from it; in vain, it has to wait."""
+
+        def heard(outcome: Outcome) -> None:
+            learn(outcome)
+            self._heard(provisional, started, outcome)
+
+        self._fallback.submit(deferral, heard)
 
     def _heard(self, provisional: Result, started: float, outcome: Outcome) -> None:
         if outcome.reason is Reason.CLOUD_ERROR:
             self._refusals[provisional.id] += 1
         hopeless = self._store is None or self._refusals[provisional.id] >= ATTEMPTS
-        if outcome.reason is Reason.CLOUD or hopeless:
+        if outcome.reason in {Reason.CLOUD, Reason.EDGE_ONLY} or hopeless:
             return self._finish(provisional, started, outcome)
         self._last = outcome
         with self._lock:

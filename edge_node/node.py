@@ -14,6 +14,7 @@ from edge_node import config
 from edge_node.choice import recall
 from edge_node.config import EdgeConfig
 from edge_node.connection import Connection
+from edge_node.courier import Courier
 from edge_node.errors import NodeError
 from edge_node.fallback import CloudFallback, NoFallback
 from edge_node.gate.assemble import bucket, oversee
@@ -90,11 +91,15 @@ class EdgeNode:
             stack.callback(cloud.drain)  # while the connection still stands for the results
             deadline = settings.cloud.deadline if settings.cloud else NO_DEADLINE
             sink, first = publisher or NoPublisher(), outbox.next_seq if outbox else 0
-            yield cls(
-                Pipeline(identity, preprocess, model, gate, oversight, cloud, sink, meter, deadline, first),
-                source,
-                meter,
+            courier = Courier(outbox, cloud, model.artifact.sha256)
+            promises = courier if settings.cloud and settings.cloud.delivery == "provisional" else None
+            pipeline = Pipeline(
+                identity, preprocess, model, gate, oversight, cloud, sink, meter, deadline, promises, first
             )
+            if promises or (outbox and outbox.held(1)):
+                courier.carry(pipeline.correct)
+                stack.enter_context(courier)
+            yield cls(pipeline, source, meter)
 
     def infer(self, data: Tensor | bytes, name: str = "") -> Result:
         """The result of one sample: an array, or an encoded image. Waits for the cloud where it has to."""

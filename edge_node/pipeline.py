@@ -11,7 +11,11 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import count
 from threading import Lock
+from typing import Literal
 
+import msgspec
+
+from edge_node.courier import Courier, final
 from edge_node.errors import SampleError
 from edge_node.fallback import Deferral, Fallback, Outcome
 from edge_node.gate.audit import Ticket
@@ -58,6 +62,8 @@ class Pipeline:
     meter: Meter
     deadline: float
     """Seconds from capture within which the cloud may answer."""
+    courier: Courier | None = None
+    """Lets the edge's answer out at once and brings the cloud's later; ``None``: wait for the cloud."""
     first_seq: int = 0
     """Number of the first result: the count goes on where the last session of this node left it."""
     _samples: Iterator[int] = field(default_factory=count)
@@ -99,7 +105,32 @@ class Pipeline:
             patient=patient and not ticket.kept,
             audit=ticket.kept,
         )
-        self.fallback.submit(deferral, partial(self._heard, passage, ticket))
+        if self.courier and not ticket.kept:
+            self._promise(self.courier, passage, deferral, ticket)
+        else:
+            self.fallback.submit(deferral, partial(self._heard, passage, ticket))
+
+    def _promise(self, courier: Courier, passage: Passage, deferral: Deferral, ticket: Ticket) -> None:
+        """Let the edge's answer out as provisional; a final result follows."""
+        sample = passage.sample
+        with self._turn:
+            outcome = Outcome(Reason.DEFERRED)
+            provisional = self._result(passage, outcome, next(self._seq), state="provisional")
+            held = courier.hold(provisional, sample.started, deferral.payload)
+            self.publisher.publish(provisional, place=sample.place, hold=held)
+        if passage.deliver is not None:
+            passage.deliver(provisional)
+        courier.ask(provisional, sample.started, deferral, partial(self.oversight.learn, ticket))
+
+    def correct(self, provisional: Result, started: float, outcome: Outcome) -> int:
+        """Publish the final result of a provisional one, and let its input go; gives its number."""
+        result = final(provisional, outcome, self.model.artifact.manifest.labels, started)
+        with self._turn:
+            seq = next(self._seq)
+            numbered = msgspec.structs.replace(result, seq=seq, stream=self.identity.stream)
+            self.publisher.publish(numbered, release=result.id)
+        self.meter.result(result.route, outcome.reason, result.latency_ms.total / 1e3)
+        return seq
 
     def _heard(self, passage: Passage, ticket: Ticket, outcome: Outcome) -> None:
         self.oversight.learn(ticket, outcome)
@@ -128,7 +159,9 @@ class Pipeline:
         if passage.deliver is not None:
             passage.deliver(result)
 
-    def _result(self, passage: Passage, outcome: Outcome, seq: int) -> Result:
+    def _result(
+        self, passage: Passage, outcome: Outcome, seq: int, state: Literal["provisional", "final"] = "final"
+    ) -> Result:
         labels = self.model.artifact.manifest.labels
         sample, decision = passage.sample, passage.decision
         readable, by_cloud = outcome.reason is not Reason.INVALID_SAMPLE, outcome.reason is Reason.CLOUD
@@ -143,6 +176,7 @@ class Pipeline:
             stream=self.identity.stream,
             sample=sample.name,
             captured_at=sample.captured_at,
+            state=state,
             route="cloud" if by_cloud else "edge",
             reason=outcome.reason,
             label=final.label if final else None,

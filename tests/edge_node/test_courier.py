@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Lock
 
 import grpc
+import msgspec
 import numpy as np
 import pytest
 
@@ -38,7 +39,8 @@ class Desk:
 
     def __init__(self, outbox: Outbox, fallback: Fallback, model: str = MODEL) -> None:
         self._outbox, self._turn, self._seq = outbox, Lock(), count(outbox.next_seq)
-        self.courier = Courier(outbox, fallback, self.correct, model)
+        self.courier = Courier(outbox, fallback, model)
+        self.courier.carry(self.correct)
         self.finals: list[Result] = []
 
     def defer(self, name: str, payload: Tensor, confidence: float = 0.4, seconds: float = PATIENCE) -> None:
@@ -59,10 +61,7 @@ class Desk:
     def correct(self, provisional: Result, started: float, outcome: Outcome) -> int:
         with self._turn:
             seq = next(self._seq)
-            corrected = final(provisional, outcome, LABELS, started)
-            corrected = result(
-                **{name: getattr(corrected, name) for name in corrected.__struct_fields__} | {"seq": seq}
-            )
+            corrected = msgspec.structs.replace(final(provisional, outcome, LABELS, started), seq=seq)
             self._outbox.append(corrected, release=provisional.id)
             self.finals.append(corrected)
         return seq
@@ -244,7 +243,8 @@ def test_without_an_outbox_the_first_word_of_the_cloud_is_the_last() -> None:
         said.append((provisional, outcome))
         return 1
 
-    with Courier(None, NoFallback(), correct, MODEL) as courier:
+    with Courier(None, NoFallback(), MODEL) as courier:
+        courier.carry(correct)
         assert courier.hold(CONFIDENT, 0.0, numbers(0)) is None
         courier.ask(CONFIDENT, 0.0, Deferral("one", numbers(0), 0.0))
     assert said == [(CONFIDENT, Outcome(Reason.EDGE_ONLY))]
@@ -252,7 +252,7 @@ def test_without_an_outbox_the_first_word_of_the_cloud_is_the_last() -> None:
 
 def test_a_final_result_of_another_boot_has_the_latency_that_is_known() -> None:
     outcome = Outcome(Reason.CLOUD, 1, 0.9, seconds=0.25)
-    later = final(CONFIDENT, outcome, LABELS, started=time.monotonic() + 1e6)
+    later = final(CONFIDENT, outcome, LABELS, time.monotonic() + 1e6)
     assert later.latency_ms.total == CONFIDENT.latency_ms.total
     assert later.latency_ms.cloud == 250
     assert contract.decode(contract.encode(later)) == later
