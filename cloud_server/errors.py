@@ -7,7 +7,7 @@
     │  ├─ ModelError         a model that cannot be served
     │  ├─ ListenError        an address that cannot, or must not, be listened on
     │  ├─ CertificateError   a certificate, key or authority that cannot be used
-    │  ├─ BrokerError        a password or certificate for the broker that cannot be used
+    │  ├─ SecretError        a file of the fleet's that holds no password or certificate
     │  └─ DatabaseError      a database that cannot be used
     └─ RequestError          one call is refused, with a status and the reason
        ├─ UnknownModel       NOT_FOUND
@@ -56,11 +56,11 @@ class CertificateError(StartError):
         super().__init__(f"[tls] {path}: {problem}")
 
 
-class BrokerError(StartError):
-    """What the broker is to be told cannot be had."""
+class SecretError(StartError):
+    """A password, or a PEM file for the connection to the broker, that cannot be used."""
 
-    def __init__(self, problem: str) -> None:
-        super().__init__(f"[fleet.mqtt] {problem}")
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"[fleet] {path}: {problem}")
 
 
 class DatabaseError(StartError):

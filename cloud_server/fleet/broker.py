@@ -7,10 +7,8 @@ what was not acknowledged to it.
 
 import logging
 import select
-import ssl
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,8 +18,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from cloud_server.config import BrokerTls, Fleet
-from cloud_server.errors import BrokerError
+from cloud_server.config import Fleet
+from cloud_server.fleet import secrets
 
 WINDOW = 1000
 """Messages that the broker may send before it hears that they are stored; its own limit may be lower."""
@@ -39,15 +37,15 @@ log = logging.getLogger(__name__)
 
 
 class Login:
-    """What every connection says of itself. ``BrokerError`` if a password or certificate cannot be read."""
+    """What every connection says of itself. ``SecretError`` if a password or certificate is no good."""
 
     def __init__(self, settings: Fleet) -> None:
         self.mqtt = mqtt = settings.mqtt
         self.topic = f"{mqtt.root}/+/+/result"
         if settings.group:
             self.topic = f"$share/{settings.group}/{self.topic}"
-        self.password = _read(mqtt.password_file) if mqtt.password_file else None
-        self.trust = _trust(mqtt.tls) if mqtt.tls else None
+        self.password = secrets.password(mqtt.password_file)
+        self.trust = secrets.trust(mqtt.tls) if mqtt.tls else None
 
 
 class Connection:
@@ -163,22 +161,3 @@ def _client(login: Login) -> paho.Client:
     if login.trust:
         client.tls_set_context(login.trust)
     return client
-
-
-def _trust(tls: BrokerTls) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    try:
-        context.load_verify_locations(tls.ca)
-        if tls.cert:
-            context.load_cert_chain(tls.cert, tls.key, password=lambda: "")  # it would ask a terminal for one
-    except (OSError, ValueError) as error:
-        files = ", ".join(str(path) for path in (tls.ca, tls.cert, tls.key) if path)
-        raise BrokerError(f"tls: one of {files} cannot be used: {error}") from None
-    return context
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BrokerError(f"password_file: {error}") from None

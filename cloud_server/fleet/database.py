@@ -13,6 +13,7 @@ from sqlalchemy.exc import ArgumentError
 
 from cloud_server.config import Fleet
 from cloud_server.errors import DatabaseError
+from cloud_server.fleet import secrets
 
 _DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg"}
 _CONNECT: dict[str, dict[str, Any]] = {
@@ -53,28 +54,23 @@ def _url(settings: Fleet) -> URL:
         raise DatabaseError(f"{url.get_backend_name()} is neither sqlite nor postgresql")
     if url.password is not None:
         raise DatabaseError("the password belongs into a file: database_password_file")
-    return url.set(drivername=_DRIVERS[url.get_backend_name()], password=_password(settings))
+    return url.set(
+        drivername=_DRIVERS[url.get_backend_name()],
+        password=secrets.password(settings.database_password_file),
+    )
 
 
 def _state() -> Path:
     """The folder that systemd gives a service, else the user's."""
     if given := os.environ.get("STATE_DIRECTORY"):
         return Path(given)
-    folder = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "tidegate"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _password(settings: Fleet) -> str | None:
-    path = settings.database_password_file
-    return None if path is None else _text(path)
-
-
-def _text(path: Path) -> str:
+    folder = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state", "tidegate")
     try:
-        return path.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatabaseError(f"{path}: {error}") from None
+        folder = folder.expanduser()
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError) as error:
+        raise DatabaseError(f"no place for the default file in {folder}: {error}") from None
+    return folder
 
 
 def _durable(connection: Sqlite, _record: object) -> None:
