@@ -159,7 +159,7 @@ class Standing:
 
     @property
     def audits_to_detect(self) -> float:
-        """About how many audits it takes to notice that disagreement has doubled."""
+        """About how many audits, or pools of them, it takes to notice that disagreement has doubled."""
         return eprocess.audits_to_detect(
             self._allowed, min(2 * self._allowed, 1.0), seen=self._alarm.test.seen
         )

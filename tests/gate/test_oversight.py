@@ -1,6 +1,8 @@
 """Budget, audit, benefit and standing together, on a stream that drifts: what each sees and does."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from threading import Event
 
 import numpy as np
 import pytest
@@ -145,6 +147,30 @@ def test_what_is_stopped_is_charged_to_the_promise() -> None:
     other.oversight.benefit = Benefit(KEY, [], [-1.0])
     other.run(CLEAN, 2000)
     assert other.standing.risk > other.of.epsilon + 0.25 * 0.25
+
+
+def test_many_threads_lose_no_count() -> None:
+    node = Node(policy=OnAlarm.STRICTER)
+    stop = Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            node.audit.seconds.quantile(0.9)
+            node.audit.disagreement()
+            assert node.standing.threshold > 0
+            node.standing.state()
+
+    def work(index: int) -> None:
+        node.one(str(index), (index % 1000) / 1000, differs=index % 3 == 0)
+
+    with ThreadPoolExecutor(9) as pool:
+        watching = pool.submit(look)
+        list(pool.map(work, range(8000)))
+        stop.set()
+        watching.result()
+    assert len(node.ruled) == 8000
+    assert node.standing.offloads_all
+    assert node.standing.turns == 1
 
 
 def test_an_audit_never_changes_the_ruling() -> None:
