@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edge_node import config
 from edge_node.metrics import Meter
-from edge_node.outbox import recovery
+from edge_node.outbox import recovery, salvage
 from edge_node.outbox.change import Change, Row
 from edge_node.outbox.clock import Lifetime
 from edge_node.outbox.files import DATABASE, Ballast, Testimony, Witness
@@ -38,7 +38,7 @@ class Disk:
         self._clock = Lifetime(self._store.state.moment)
         self._ballast.restore()
         self._restore_at = time.monotonic()
-        self._testify()
+        self._witness.testify(self._testimony())
         self.reader = Reader(folder / DATABASE)
         self._said = ""
         self.hurt = False
@@ -52,6 +52,11 @@ class Disk:
     def depth(self) -> tuple[int, int]:
         """Rows and bytes that wait."""
         return self._store.rows, self._store.bytes
+
+    @property
+    def held(self) -> int:
+        """Number of held inputs."""
+        return self._store.held
 
     @property
     def held_bytes(self) -> int:
@@ -122,7 +127,7 @@ class Disk:
             bookmarks=_latest(last.bookmarks, {key: dump() for key, dump in bookmarks.items()}),
         )
         rows, dropped = self._store.commit(change, state, self._bounds._replace(max_bytes=self.limit))
-        self._testify()
+        self._witness.testify(self._testimony())
         if self.tight is not None:
             dropped["disk"] = dropped.pop("full", 0)
         for reason, count in dropped.items():
@@ -131,11 +136,9 @@ class Disk:
             self._store.give_back()
         return rows
 
-    def _testify(self) -> None:
+    def _testimony(self) -> Testimony:
         state = self.state
-        self._witness.testify(
-            Testimony(state.session, state.commits, state.next_seq, self.floor, self._store.rows)
-        )
+        return Testimony(state.session, state.commits, state.next_seq, self.floor, self._store.rows)
 
     def _remedy(self, error: sqlite3.Error) -> None:
         """Whatever helps: the next attempt shows whether it did."""
@@ -161,10 +164,11 @@ class Disk:
             self.tight = None
 
     def _heal(self) -> None:
-        rows, state, floor = self._store.rows, self.state, self.floor
+        state, now = self.state, self._testimony()
+        wal = salvage.read_wal(self._folder / DATABASE)
         self.reader.close()
         self._store.close()
-        self._store = recovery.heal(self._folder, state, floor, rows, self._meter)
+        self._store = recovery.heal(self._folder, wal, state, now, self._meter)
         self.reader = Reader(self._folder / DATABASE)
         self.hurt = False
 

@@ -72,7 +72,7 @@ class Outbox:
         self._meter.queued.set_function(lambda: self.depth().rows)
         self._meter.queued_bytes.set_function(lambda: self.depth().bytes)
         self._meter.queued_age.set_function(lambda: self.depth().age)
-        self._meter.held_inputs.set_function(lambda: self._disk.reader.held_depth()[0])
+        self._meter.held_inputs.set_function(lambda: self._disk.held)
         self._meter.held_bytes.set_function(lambda: self._disk.held_bytes)
         self._thread = Thread(target=self._run, name="outbox", daemon=True)
         self._thread.start()

@@ -41,11 +41,6 @@ class Reader:
         """Held inputs, least certain first; a damaged one is passed over."""
         return self._held("SELECT * FROM held ORDER BY confidence, n LIMIT ?", limit)
 
-    def held_depth(self) -> tuple[int, int]:
-        """Number and bytes of held inputs."""
-        ((number, size),) = self._all("SELECT count(*), total(size) FROM held")
-        return number, int(size)
-
     def surplus(self, limit: int, excess: int, born: float) -> list[Held]:
         """Held inputs from before ``born``, and the surest until ``excess`` bytes are gone."""
         old = self._held("SELECT * FROM held WHERE born < ? ORDER BY n LIMIT ?", born, limit)

@@ -41,12 +41,12 @@ def open_store(folder: Path, testimony: Testimony | None, ballast: Ballast, mete
         raise OutboxError(folder, f"cannot be opened: {error}") from error
 
 
-def heal(folder: Path, state: State, floor: int, waiting: int, meter: Meter) -> Store:
+def heal(folder: Path, wal: bytes, state: State, now: Testimony, meter: Meter) -> Store:
     """The store anew, in the same session: nothing that was given a number may change it now."""
-    found = salvage.read(folder / DATABASE)
-    rows = [(seq, *row) for seq, row in sorted(found.rows.items()) if seq >= floor]
+    found = salvage.read(folder / DATABASE, wal)
+    rows = [(seq, *row) for seq, row in sorted(found.rows.items()) if seq >= now.floor]
     _rebuild(folder, state, rows, found)
-    _report(folder, "damaged while in use", len(rows), max(0, waiting - len(rows)), meter)
+    _report(folder, "found while in use", len(rows), max(0, now.rows - len(rows)), meter)
     return Store(folder / DATABASE)
 
 
@@ -92,6 +92,7 @@ def _session(last: State, testimony: Testimony | None) -> int:
 
 def _sound(folder: Path, testimony: Testimony | None, meter: Meter) -> Store:
     """The store as it is if nothing speaks against it, else anew."""
+    wal = salvage.read_wal(folder / DATABASE)
     try:
         store = Store(folder / DATABASE)
         missing = testimony.commits - store.state.commits if testimony else 0
@@ -103,12 +104,12 @@ def _sound(folder: Path, testimony: Testimony | None, meter: Meter) -> Store:
         if passing(error):
             raise
         problem = str(error)
-    return _renew(folder, testimony, problem, meter)
+    return _renew(folder, wal, testimony, problem, meter)
 
 
-def _renew(folder: Path, testimony: Testimony | None, problem: str, meter: Meter) -> Store:
+def _renew(folder: Path, wal: bytes, testimony: Testimony | None, problem: str, meter: Meter) -> Store:
     """A new stream of what can be read: numbers may have been given that this database no longer knows."""
-    found = salvage.read(folder / DATABASE)
+    found = salvage.read(folder / DATABASE, wal)
     last = found.state or State()
     stream = _session(last, testimony)
     floor = testimony.floor if testimony else 0

@@ -34,9 +34,9 @@ class Found:
     held: dict[str, tuple[float, Held]] = field(default_factory=dict)
 
 
-def read(database: Path) -> Found:
+def read(database: Path, wal: bytes) -> Found:
     """All sound rows of the database file and its log, those that had been deleted lately among them."""
-    pages = list(_pages(database))
+    pages = [*_pages(_bytes(database)), *_frames(wal)]
     latest = dict(pages)
     found = Found()
     for number, page in pages:
@@ -45,21 +45,28 @@ def read(database: Path) -> Found:
     return found
 
 
-def _pages(database: Path) -> Iterator[tuple[int, bytes]]:
-    """Number and content of each page, then of each frame of the log: the later ones are newer."""
-    content = _bytes(database)
+def read_wal(database: Path) -> bytes:
+    """The write-ahead log. To be read before anybody opens the database: who closes it last deletes this."""
+    return _bytes(database.with_name(database.name + "-wal"))
+
+
+def _pages(content: bytes) -> Iterator[tuple[int, bytes]]:
+    """Number and content of each page."""
     for at in range(0, len(content), PAGE):
         yield at // PAGE + 1, content[at : at + PAGE].ljust(PAGE, b"\0")
-    log = _bytes(database.with_name(database.name + "-wal"))
-    for at in range(_LOG_HEADER, len(log) - _FRAME_HEADER, _FRAME_HEADER + PAGE):
-        page = log[at + _FRAME_HEADER : at + _FRAME_HEADER + PAGE]
-        yield int.from_bytes(log[at : at + 4]), page.ljust(PAGE, b"\0")
+
+
+def _frames(wal: bytes) -> Iterator[tuple[int, bytes]]:
+    """The same of each frame of the log, older ones first."""
+    for at in range(_LOG_HEADER, len(wal) - _FRAME_HEADER, _FRAME_HEADER + PAGE):
+        start = at + _FRAME_HEADER
+        yield int.from_bytes(wal[at : at + 4]), wal[start : start + PAGE].ljust(PAGE, b"\0")
 
 
 def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except FileNotFoundError:
+    except OSError:  # it is not there, or the medium does not give it
         return b""
 
 

@@ -94,7 +94,7 @@ class Store:
             self._prepare()
             self.state = self._read_state()
             self.rows, self.bytes = self._sum("result", "length(payload)")
-            self.held_bytes = self._sum("held", "size")[1]
+            self.held, self.held_bytes = self._sum("held", "size")
             self._look_at_oldest()
         except BaseException:
             self._db.close()
@@ -116,14 +116,14 @@ class Store:
     @contextmanager
     def transaction(self, state: State) -> Iterator[None]:
         """All of it, and the state after it; or nothing."""
-        before = self.rows, self.bytes, self.held_bytes
+        before = self.rows, self.bytes, self.held, self.held_bytes
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
             self._db.execute("UPDATE state SET seal = ?, body = ?", encode_state(state))
             self._db.execute("COMMIT")
         except BaseException:
-            self.rows, self.bytes, self.held_bytes = before
+            self.rows, self.bytes, self.held, self.held_bytes = before
             self._roll_back()
             raise
         self.state = state
@@ -236,10 +236,11 @@ class Store:
 
     def _insert(self, rows: Iterable[Row], change: Change, now: float) -> None:
         self.put_rows((seq, now, payload) for seq, payload in rows)
-        for held in change.holds.values():
-            self.put_held(now, held)
+        for name in change.holds.keys() - set(change.releases):  # what was answered at once is never written
+            self.put_held(now, change.holds[name])
         for name in change.releases:
             gone = self._db.execute("DELETE FROM held WHERE id = ? RETURNING size", (name,)).fetchall()
+            self.held -= len(gone)
             self.held_bytes -= sum(size for (size,) in gone)
 
     def put_rows(self, rows: Iterable[tuple[int, float, bytes]]) -> None:
@@ -259,6 +260,7 @@ class Store:
             "INSERT INTO held VALUES (NULL, ?, ?, ?, ?, ?, ?)",
             (born, sealed, held.payload, held.id, held.confidence, size),
         )
+        self.held += 1
         self.held_bytes += size
 
     def _roll_back(self) -> None:
