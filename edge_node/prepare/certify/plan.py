@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_node.gate import binomial
 from edge_node.prepare.certify import testing
 from edge_node.prepare.certify.promises import Trial
 
@@ -35,7 +34,7 @@ def threshold_surely(scores: Floats, share: float, delta: float) -> float:
     The score of a rank that depends on n alone.
     """
     rank = math.floor(share * len(scores)) + 1
-    while rank and binomial.upper(rank - 1, len(scores), delta) > share:
+    while rank and testing.binomial_p(rank - 1, len(scores), share) > delta:
         rank -= 1
     return _ranked(scores, rank)
 
