@@ -236,8 +236,10 @@ class Store:
 
     def _insert(self, rows: Iterable[Row], change: Change, now: float) -> None:
         self.put_rows((seq, now, payload) for seq, payload in rows)
-        for name in change.holds.keys() - set(change.releases):  # what was answered at once is never written
-            self.put_held(now, change.holds[name])
+        answered = set(change.releases)
+        for held in change.holds.values():
+            if held.id not in answered:
+                self.put_held(now, held)
         for name in change.releases:
             gone = self._db.execute("DELETE FROM held WHERE id = ? RETURNING size", (name,)).fetchall()
             self.held -= len(gone)
