@@ -59,11 +59,6 @@ class Disk:
         return self._store.held
 
     @property
-    def held(self) -> int:
-        """Number of held inputs."""
-        return self._store.held
-
-    @property
     def held_bytes(self) -> int:
         return self._store.held_bytes
 
