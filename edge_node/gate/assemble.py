@@ -95,8 +95,6 @@ def _pace(
         return Certified(standing) if isinstance(standing, Standing) else Uncontrolled(standing.threshold)
     quantiles = Quantiles(found.quantiles) if found else _evenly(artifact)
     controller = Controller(target, quantiles, lambda: standing.threshold, Mode(settings.mode), suspended)
-    if isinstance(standing, Standing):
-        standing.follow(lambda: controller.keeps_promise)
     return Paced(controller)
 
 

@@ -26,7 +26,7 @@ class Mode(StrEnum):
     ACCURACY_FIRST = "accuracy-first"
     """The certified threshold is a floor: the pace may be exceeded, up to the bucket."""
     BUDGET_FIRST = "budget-first"
-    """The pace decides: while its threshold is below the certified one, the promise is off."""
+    """The pace decides: what it keeps below the certified threshold is charged to the promise."""
     BUDGET_CAP = "budget-cap"
     """As budget-first, but what the certificate does not ask for is saved, not spent."""
 
@@ -133,11 +133,6 @@ class Controller:
     def share(self) -> float:
         """The share of TUNE that the budget alone would defer."""
         return self._tracker.share
-
-    @property
-    def keeps_promise(self) -> bool:
-        """Whether the threshold is no lower than the certified one."""
-        return self.threshold >= self._safe()
 
     def accepts(self, score: float, nbytes: int) -> bool:
         """Whether the edge answers for a sample of this score and payload; the pace takes note.

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edge_node.gate import binomial
 from edge_node.gate.certificate import Promise
+from protos.result import Reason
 
 WINDOW = 4096
 """Calls that latency and byte estimates look back on."""
@@ -196,17 +197,26 @@ class Unserved:
     """Upper 95 % bound of the share of recent inputs whose deferral got no answer."""
 
     def __init__(self, size: int = RECENT) -> None:
-        self._recent: deque[bool] = deque(maxlen=size)
-        self._count = 0
+        self._recent: deque[Reason | None] = deque(maxlen=size)
+        self._count = self._budget = 0
 
-    def add(self, *, unserved: bool) -> None:
-        """Count one input."""
+    def add(self, failure: Reason | None) -> None:
+        """Count one input, and why it went unserved, if it did."""
         if len(self._recent) == self._recent.maxlen:
-            self._count -= self._recent[0]
-        self._recent.append(unserved)
-        self._count += unserved
+            self._tally(self._recent[0], -1)
+        self._recent.append(failure)
+        self._tally(failure, 1)
 
     @property
     def share(self) -> float:
         """The bound; 0 as long as nobody has gone unserved: a node that starts owes nothing yet."""
         return _upper(self._count, len(self._recent), DELTA) if self._count else 0.0
+
+    @property
+    def by_budget(self) -> bool:
+        """Whether most of them had no room in the budget."""
+        return 2 * self._budget > self._count
+
+    def _tally(self, failure: Reason | None, step: int) -> None:
+        self._count += step * (failure is not None)
+        self._budget += step * (failure is Reason.BUDGET_EXHAUSTED)

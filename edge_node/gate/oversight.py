@@ -93,16 +93,22 @@ class Oversight:
         reason = self._reason(request_id, decision, nbytes)
         if reason is None:
             return Ruling(None, self.audit.deferred(request_id, score, edge, nbytes))
-        self.standing.served(unserved=reason is Reason.NO_GAIN)
+        self.standing.served(None if reason is Reason.CONFIDENT else reason)
         return Ruling(reason, self.audit.kept(request_id, score, edge, nbytes))
 
     def _reason(self, request_id: str, decision: Decision, nbytes: int) -> Reason | None:
         """Why the edge answers; what is safe to keep is not sent for nothing because the budget has room."""
         if self.pace.accepts(decision, nbytes):
-            return Reason.CONFIDENT
+            return Reason.CONFIDENT if self._safe(decision) else Reason.BUDGET_EXHAUSTED
         if self.benefit is None or self.benefit.pays(request_id, decision.score):
             return None
-        return Reason.CONFIDENT if decision.score >= self.standing.threshold else Reason.NO_GAIN
+        return Reason.CONFIDENT if self._safe(decision) else Reason.NO_GAIN
+
+    def _safe(self, decision: Decision) -> bool:
+        """Whether the certificate, or else the gate, would keep it, had the budget no say."""
+        if isinstance(self.standing, Standing):
+            return decision.score >= self.standing.threshold
+        return decision.accepted
 
     def learn(self, ticket: Ticket, outcome: Outcome) -> None:
         """What came of asking the cloud."""
@@ -112,7 +118,7 @@ class Oversight:
         else:
             self.audit.lost(ticket, used)
         if not ticket.kept:
-            self.standing.served(unserved=not answered)
+            self.standing.served(None if answered else outcome.reason)
         if self.benefit and answered:
             differs = outcome.class_index != ticket.edge
             self.benefit.answered(ticket.score, differs=differs, at=time.monotonic())

@@ -149,6 +149,19 @@ def test_what_is_stopped_is_charged_to_the_promise() -> None:
     assert other.standing.risk > other.of.epsilon + 0.25 * 0.25
 
 
+@pytest.mark.parametrize(("target", "ground"), [(0.2, Ground.BUDGET), (0.45, Ground.VALID)])
+def test_a_budget_is_charged_for_what_it_keeps_and_does_not_flap(target: float, ground: Ground) -> None:
+    """The pace moves about the certified threshold all the time; that alone says little."""
+    node, seen = Node(target, Mode.BUDGET_FIRST, of=certificate(unserved=0.005)), []
+    node.standing._limit = node.of.epsilon
+    node.run(CLEAN, 3000)
+    for _ in range(100):
+        node.run(CLEAN, 20)
+        seen.append(node.standing.ground)
+    assert set(seen) == {ground}
+    assert (node.ruled.count(Reason.BUDGET_EXHAUSTED) > 0) is (ground is Ground.BUDGET)
+
+
 def test_many_threads_lose_no_count() -> None:
     node = Node(policy=OnAlarm.STRICTER)
     stop = Event()

@@ -11,6 +11,7 @@ from edge_node.gate import binomial
 from edge_node.gate.certificate import Certificate, Promise
 from edge_node.gate.estimates import Remembered
 from edge_node.gate.standing import Ground, OnAlarm, Standing, State, Uncertified
+from protos.result import Reason
 from tests.gate.certificates import certificate
 
 
@@ -165,9 +166,9 @@ def test_a_promise_is_held_to_what_it_says(promise: Promise) -> None:
 
 def serve(one: Standing, unserved: int, served: int) -> None:
     for _ in range(unserved):
-        one.served(unserved=True)
+        one.served(Reason.CLOUD_TIMEOUT)
     for _ in range(served):
-        one.served(unserved=False)
+        one.served(None)
 
 
 def test_unserved_deferrals_are_charged_as_they_may_cost() -> None:
@@ -194,12 +195,14 @@ def test_what_was_set_aside_for_the_unserved_is_theirs() -> None:
 
 
 def test_a_budget_that_is_short_and_age_are_grounds() -> None:
-    now, paced = [0.0], [True]
+    now = [0.0]
     one = Standing(certificate(), OnAlarm.HOLD, expires=100.0, clock=lambda: now[0])
-    one.follow(lambda: paced[0])
+    serve(one, 0, 10)
     assert ground(one) is Ground.VALID
-    paced[0] = False
+    one.served(Reason.BUDGET_EXHAUSTED)
     assert ground(one) is Ground.BUDGET
+    serve(one, 1, 0)
+    assert ground(one) is Ground.UNSERVED
     now[0] = 100.0
     assert ground(one) is Ground.EXPIRED
     watch(one, 0.5, 500)
@@ -267,5 +270,5 @@ def test_without_a_certificate_nothing_is_promised() -> None:
     one = Uncertified(Ground.NONE, 0.8, "nobody asked")
     one.watched(0.9, disagrees=True)
     one.labelled(sample(0, 1), 1)
-    one.served(unserved=True)
+    one.served(Reason.CLOUD_TIMEOUT)
     assert (one.ground, one.threshold, one.offloads_all) == (Ground.NONE, 0.8, False)
