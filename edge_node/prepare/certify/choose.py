@@ -1,6 +1,5 @@
 """Which score of the logits decides: the one with the largest area under the deferral curve on TUNE."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,11 +55,6 @@ def candidates(tune: Evidence, temperature: float, seed: int) -> list[Candidate]
     if learned is not None and others is not None:
         found.append(Candidate(learned, others, area(others, tune.gain)))
     return found
-
-
-def report(tune: Evidence, temperature: float, seed: int) -> Mapping[str, float]:
-    """Area by the name of the score."""
-    return {str(it.spec.__struct_config__.tag): it.area for it in candidates(tune, temperature, seed)}
 
 
 def area(values: Floats, gains: NDArray[np.int64]) -> float:

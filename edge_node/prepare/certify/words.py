@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_node.gate.certificate import Point, Promise, Step
 from edge_node.prepare.certify import temperature as scaling
@@ -61,13 +62,10 @@ def warnings(
         yield "the cloud model is no better than the edge on these samples: what is offloaded buys little"
 
 
-def _alike(effect: float, groups: np.typing.NDArray[np.int64]) -> Iterator[str]:
-    count = len(np.unique(groups))
-    yield (
-        f"the promise is for further samples of these {count} groups, not for new ones"
-        + (f"; samples of a group are alike (design effect {effect:.1f}): it is weaker than it says"
-           if effect > ALIKE else "")
-    )  # fmt: skip
+def _alike(effect: float, groups: NDArray[np.int64]) -> Iterator[str]:
+    yield f"the promise is for further samples of these {len(np.unique(groups))} groups, not for new ones"
+    if effect > ALIKE:
+        yield f"samples of a group are alike (design effect {effect:.1f}): the promise is weaker than it says"
 
 
 def _pays(cert: Evidence) -> bool:
