@@ -17,7 +17,7 @@ from tests.deploy.fleet_broker import SUCCESS, WAIT, Broker, connect, install, l
 NO_SUBSCRIBER, NOT_AUTHORIZED = 0x10, 0x87
 SHORTER, LONGER = "lab", "lab/b/result"
 WILDCARDS = ("+", "+/+", "lab/+", "+/b", "lab/#", "$SYS/#")
-USERS = ("fleet", "lab/a", "lab/b", "plant/a", SHORTER, LONGER, *WILDCARDS)
+USERS = ("fleet", "sink", "sink-2", "lab/a", "lab/b", "plant/a", SHORTER, LONGER, *WILDCARDS)
 
 # MQTT 5 CONNECT with a clean start, a keep-alive of 60 s, no properties and the client id `x`.
 RAW_CONNECT = b"\x10\x0e\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x01x"
@@ -36,13 +36,13 @@ def broker(kit: Broker) -> Iterator[Broker]:
 
 
 def test_a_node_publishes_what_is_its_own_and_reads_its_ack(broker: Broker) -> None:
-    with connect(broker, "fleet") as fleet, connect(broker, "lab/a") as node:
+    with connect(broker, "sink") as sink, connect(broker, "fleet") as fleet, connect(broker, "lab/a") as node:
         fleet.subscribe("tidegate/#")
         node.subscribe("tidegate/lab/a/ack")
         for topic in ("tidegate/lab/a/status", "tidegate/lab/a/result", "tidegate/lab/a/metrics"):
             assert node.publish(topic) == SUCCESS
             assert fleet.next() == (topic, b"x")
-        assert fleet.publish("tidegate/lab/a/ack", b"7") == SUCCESS
+        assert sink.publish("tidegate/lab/a/ack", b"7") == SUCCESS
         assert node.next() == ("tidegate/lab/a/ack", b"7")
 
 
@@ -65,28 +65,29 @@ def test_a_node_cannot_publish_anything_else(broker: Broker, topic: str) -> None
         assert node.publish(topic) == NOT_AUTHORIZED
 
 
-def test_a_reader_of_the_fleet_cannot_publish_results(broker: Broker) -> None:
-    with connect(broker, "fleet") as fleet:
-        assert fleet.publish("tidegate/lab/a/result") == NOT_AUTHORIZED
+@pytest.mark.parametrize(("user", "leaf"), [("fleet", "result"), ("fleet", "ack"), ("sink", "result")])
+def test_a_reader_of_the_fleet_cannot_speak_for_nodes_or_sinks(broker: Broker, user: str, leaf: str) -> None:
+    with connect(broker, user) as reader:
+        assert reader.publish(f"tidegate/lab/a/{leaf}") == NOT_AUTHORIZED
 
 
 def test_a_node_reads_nothing_of_another(broker: Broker) -> None:
     with (
-        connect(broker, "fleet") as fleet,
+        connect(broker, "sink") as sink,
         connect(broker, "lab/b") as other,
         connect(broker, "lab/a") as node,
     ):
         for topic in ("#", "tidegate/#", "tidegate/lab/b/+", "tidegate/lab/b/result"):
             node.subscribe(topic)
         assert other.publish("tidegate/lab/b/result") == SUCCESS
-        assert fleet.publish("tidegate/lab/b/ack") == SUCCESS
-        fleet.publish("tidegate/lab/a/ack", b"the first to arrive")
+        assert sink.publish("tidegate/lab/b/ack") == SUCCESS
+        sink.publish("tidegate/lab/a/ack", b"the first to arrive")
         assert node.next() == ("tidegate/lab/a/ack", b"the first to arrive")
 
 
 @pytest.mark.parametrize("user", [*WILDCARDS, SHORTER, LONGER])
 def test_no_user_name_is_an_escape(broker: Broker, user: str) -> None:
-    with connect(broker, "fleet") as fleet, connect(broker, user) as intruder:
+    with connect(broker, "sink") as fleet, connect(broker, user) as intruder:
         fleet.subscribe("tidegate/#")
         intruder.subscribe("tidegate/#")
         for leaf in ("status", "result", "metrics", "ack"):
@@ -94,6 +95,32 @@ def test_no_user_name_is_an_escape(broker: Broker, user: str) -> None:
             assert fleet.publish("tidegate/lab/b/ack", leaf.encode()) == SUCCESS
         assert [fleet.next()[1] for _ in range(4)] == [b"status", b"result", b"metrics", b"ack"]
     assert intruder.received.empty()
+
+
+@pytest.mark.parametrize(
+    ("joined", "swallowed"),
+    [
+        ("$share/sinks/tidegate/+/+/result", 10),
+        ("$share/guess/tidegate/+/+/result", 0),
+        ("$share/sinks/tidegate/#", 0),
+    ],
+)
+def test_a_device_takes_results_only_from_a_group_whose_name_it_knows(
+    broker: Broker, joined: str, swallowed: int
+) -> None:
+    with (
+        connect(broker, "sink") as sink,
+        connect(broker, "lab/b") as thief,
+        connect(broker, "lab/a") as node,
+    ):
+        sink.subscribe("$share/sinks/tidegate/+/+/result")
+        thief.subscribe(joined)
+        for _ in range(20):
+            assert node.publish("tidegate/lab/a/result") == SUCCESS
+        for _ in range(20 - swallowed):
+            sink.next()
+        assert sink.received.empty()
+    assert thief.received.empty()
 
 
 def test_a_last_will_speaks_only_for_its_own_node(broker: Broker) -> None:
@@ -138,7 +165,7 @@ def test_port_8883_speaks_to_nobody_unencrypted(broker: Broker) -> None:
 def test_port_1883_wants_a_password_too(broker: Broker) -> None:
     refusal = answer(broker.plain_port)
     assert (refusal[:1], refusal[3]) == (CONNACK, NOT_AUTHORIZED)
-    with connect(broker, "fleet", tls=False) as one, connect(broker, "fleet", tls=False) as other:
+    with connect(broker, "sink", tls=False) as one, connect(broker, "sink", tls=False) as other:
         assert one.publish("tidegate/lab/a/ack") == other.publish("tidegate/lab/a/ack") == NO_SUBSCRIBER
 
 
