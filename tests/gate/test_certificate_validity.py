@@ -37,7 +37,7 @@ def calibrated(rule: Rule, count: int, epsilon: float, repeats: int = REPEATS) -
     """Thresholds of as many calibrations."""
     pair, draw = Pair(), np.random.default_rng(count)
     return [
-        rule(pair.draw(count, draw), testing.grid(pair.draw(500, draw).scores), epsilon)
+        rule(pair.draw(count, draw), testing.grid(pair.draw(1000, draw).scores), epsilon)
         for _ in range(repeats)
     ]
 
@@ -80,7 +80,7 @@ def test_exact_tests_keep_theirs_at_the_boundary(promise: Promise) -> None:
 def test_it_is_tight() -> None:
     """5,000 samples, one point: within five points of the offload that the truth would need."""
     pair = Pair()
-    offloads = [pair.offload(it) for it in calibrated(certified, 5000, 0.01, repeats=60)]
+    offloads = [pair.offload(it) for it in calibrated(certified, 5000, 0.01, repeats=200)]
     assert pair.oracle(0.01) < np.mean(offloads) <= pair.oracle(0.01) + 0.05
 
 
