@@ -25,8 +25,8 @@ from protos.result import Reason
 CONFIDENCE_BUCKETS = tuple(step / 20 for step in range(1, 21))
 ROUTES = ("edge", "cloud")
 STAGES = ("preprocess", "predict", "cloud")
-DROPS = ("full", "age", "disk", "corrupt", "oversize", "refused", "stopped")
-"""Why a result was lost: a bound, the disk, the broker's limits or refusal, or a stop with nowhere to keep it."""
+DROPS = ("full", "age", "disk", "corrupt", "oversize", "refused")
+"""Why a result was given up: a bound, the disk, damage, or the broker's limits or refusal."""
 
 
 class _Refreshing(Collector):

@@ -29,7 +29,7 @@ def client(settings: Mqtt, client_id: str) -> paho.Client:
     For one, since on a second one paho would send again by itself what was under way on the first,
     whatever limits hold there. How much is under way at once is for who uses it to say.
     """
-    made = paho.Client(CallbackAPIVersion.VERSION2, client_id, protocol=paho.MQTTv5, manual_ack=True)
+    made = _Client(CallbackAPIVersion.VERSION2, client_id, protocol=paho.MQTTv5, manual_ack=True)
     made.connect_timeout = CONNECT_TIMEOUT
     made.max_inflight_messages = 0
     if settings.username is not None:
@@ -37,6 +37,22 @@ def client(settings: Mqtt, client_id: str) -> paho.Client:
     if settings.tls:
         made.tls_set_context(_trust(settings.tls))
     return made
+
+
+class _Client(paho.Client):
+    """Reads to the end what a broker said before it closed the connection.
+
+    Else the first write that fails would end it, with the reason that the broker gave, and with
+    the last acknowledgements, unread.
+    """
+
+    def _sock_send(self, buf: bytes | bytearray) -> int:
+        try:
+            return super()._sock_send(buf)
+        except BlockingIOError:
+            raise
+        except OSError:
+            return len(buf)
 
 
 def properties(packet: int, **values: object) -> Properties:

@@ -24,10 +24,11 @@ from edge_node.gate.policy import make_gate
 from edge_node.identity import Identity
 from edge_node.metrics import Meter, serve
 from edge_node.model import EdgeModel
+from edge_node.mqtt_publisher import MqttPublisher
 from edge_node.outbox import Outbox, folder
 from edge_node.pipeline import Pipeline
 from edge_node.preprocess import for_manifest
-from edge_node.publisher import MqttPublisher, NoPublisher, Publisher
+from edge_node.publisher import NoPublisher, Publisher
 from edge_node.sample import Sample
 from edge_node.sources import Source, open_source, resume
 from protos import artifact

@@ -12,9 +12,9 @@ from edge_node.config import Mqtt, Node
 from edge_node.connection import Connection
 from edge_node.identity import Identity
 from edge_node.metrics import Meter
+from edge_node.mqtt_publisher import MqttPublisher
 from edge_node.outbox import Outbox
 from edge_node.outbox.files import DATABASE
-from edge_node.publisher import MqttPublisher
 from protos import result as contract
 from protos.result import Result
 from tests.ledger import exposition, value

@@ -36,6 +36,8 @@ class ScriptedBroker:
         self.connects = 0
         self.results: list[bytes] = []
         """Payloads, in the order of arrival."""
+        self.sizes: list[int] = []
+        """Of their packets, in bytes."""
         self.floors: list[int | None] = []
         """Beside them."""
         self.most = 0
@@ -70,6 +72,7 @@ class ScriptedBroker:
     def _serve(self, connection: socket.socket) -> None:
         """Until the client or the script ends it."""
         self._waiting = 0
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or its last words may stay with it
         while True:
             kind, body = _read(connection)
             match kind >> 4:
@@ -78,7 +81,7 @@ class ScriptedBroker:
                     limits = mqtt.properties(PacketTypes.CONNACK, **self._limits)
                     connection.sendall(_packet(0x20, bytes([self._resumed, 0]) + limits.pack()))  # type: ignore[no-untyped-call]
                 case PacketTypes.PUBLISH:
-                    mid, answer = self._arrived(body)
+                    mid, answer = self._arrived(kind, body)
                     if isinstance(answer, End):
                         return connection.sendall(_packet(0xE0, bytes([answer, 0])) if answer else b"")
                     if answer is not None:
@@ -93,12 +96,13 @@ class ScriptedBroker:
                 case PacketTypes.DISCONNECT:
                     return None
 
-    def _arrived(self, body: bytes) -> tuple[int, Answer]:
+    def _arrived(self, kind: int, body: bytes) -> tuple[int, Answer]:
         """Packet identifier of a message, and what to answer."""
         topic, mid, floor, payload = _publish(body)
         if not topic.endswith("/result"):
             return mid, SUCCESS
         self.results.append(payload)
+        self.sizes.append(len(_packet(kind, body)))
         self.floors.append(floor)
         self.most = max(self.most, self._waiting + 1)
         answer = self.script(payload)
