@@ -63,6 +63,8 @@ class Connection:
         self._outgoing: Outgoing | None = None
         self._incoming: Incoming | None = None
         self._listening: tuple[str, Callable[[bytes], None]] | None = None
+        self._report: tuple[str, float, Callable[[], bytes]] | None = None
+        self._report_at = -math.inf
         self._receipts: deque[int] = deque()
         self._under_way: dict[int, Message] = {}
         self._connected = self._useful = False
@@ -102,6 +104,10 @@ class Connection:
     def listen(self, topic: str, handler: Callable[[bytes], None]) -> None:
         """Hand over what arrives at this topic, on the connection's thread; said once, before entering."""
         self._listening = topic, handler
+
+    def report(self, topic: str, every: float, make: Callable[[], bytes]) -> None:
+        """Publish what this makes at QoS 0, every so many seconds while connected; said before entering."""
+        self._report = topic, every, make
 
     def receipt(self, mid: int) -> None:
         """Acknowledge a message of ``Incoming``; from any thread."""
@@ -172,6 +178,8 @@ class Connection:
 
     def _send(self) -> float:
         """Send what may go now; the seconds after which there may be more, if nobody wakes us."""
+        if self._connected:
+            self._send_report()
         while self._connected and self._receipts:
             self._client.ack(self._receipts.popleft(), qos=1)
         while self._connected and self._outgoing and len(self._under_way) < self._window:
@@ -185,6 +193,20 @@ class Connection:
             else:
                 self._publish(message, extra)
         return _TICK
+
+    def _send_report(self) -> None:
+        """If it is due. It waits for nobody's word, and is not made while others still wait to leave."""
+        if not self._report or time.monotonic() < self._report_at or self._client.want_write():
+            return
+        topic, every, make = self._report
+        self._report_at = time.monotonic() + every
+        try:
+            payload = make()
+        except Exception:
+            log.exception("nothing to report on %s: a mistake of ours", topic)
+        else:
+            if mqtt.publish_size(topic, payload, None) <= self._largest:
+                self._client.publish(topic, payload)
 
     def _publish(self, message: Message, extra: Properties | None = None, *, retain: bool = False) -> None:
         if not self._under_way:
@@ -240,7 +262,9 @@ class Connection:
         self._meter.connected.set(0)
 
     def _on_publish(self, _client: Any, _data: Any, mid: int, reason: Any, _properties: Any) -> None:
-        message = self._under_way.pop(mid)
+        message = self._under_way.pop(mid, None)
+        if message is None:
+            return  # a report has left; nobody acknowledges it
         self._heard = time.monotonic()
         if self._outgoing and message.seq != OWN:
             self._useful = True

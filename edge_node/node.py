@@ -30,6 +30,7 @@ from edge_node.pipeline import Pipeline
 from edge_node.preprocess import for_manifest
 from edge_node.publisher import NoPublisher, Publisher
 from edge_node.sample import Sample
+from edge_node.snapshot import Snapshots
 from edge_node.sources import Source, open_source, resume
 from protos import artifact
 from protos.codec import Tensor
@@ -81,6 +82,9 @@ class EdgeNode:
                 birth |= {"stream": outbox.stream, "confirm": settings.outbox.confirm}
                 connection = Connection(settings.mqtt, identity, birth, meter)
                 publisher = MqttPublisher(connection, outbox, settings.outbox, meter)
+                if every := settings.metrics.snapshot:
+                    snapshots = Snapshots(meter.registry, identity.session, every)
+                    connection.report(connection.topic("metrics"), every, snapshots.make)
             source = open_source(settings.source, connection, meter)
             if outbox:
                 resume(source, outbox)
