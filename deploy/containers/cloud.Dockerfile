@@ -12,7 +12,9 @@ RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
     --mount=type=bind,source=constraints.txt,target=/constraints.txt \
     pip install --no-cache-dir --constraint /constraints.txt "$(echo /wheels/tidegate-*.whl)[cloud,images]"
 # ONNX Runtime reports its use to its maker unless it is told not to.
-ENV ORT_DISABLE_TELEMETRY=1 PYTHONDONTWRITEBYTECODE=1
+ENV ORT_DISABLE_TELEMETRY=1 PYTHONDONTWRITEBYTECODE=1 STATE_DIRECTORY=/var/lib/tidegate
+# A volume that is mounted here for the first time takes over whose folder this is.
+RUN install -d -o 10001 -g 10001 "$STATE_DIRECTORY"
 USER 10001:10001
 EXPOSE 8001 9465
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s CMD ["python", "-c", \

@@ -82,6 +82,8 @@ def test_the_settings_are_settings_and_name_services_of_the_project() -> None:
     cloud = cloud_config.load(CONTAINERS / "cloud.toml")
     assert node.mqtt
     assert node.cloud
+    assert cloud.fleet
+    assert cloud.fleet.mqtt.host == node.mqtt.host
     assert (node.mqtt.host, node.cloud.target) == ("broker", f"cloud:{cloud.server.port}")
     for service, port in ("edge", node.metrics.port), ("cloud", cloud.metrics.port):
         assert any(f'["{service}:{port}"]' in file.read_text() for file in (CONTAINERS / "targets").iterdir())
@@ -107,7 +109,10 @@ def test_the_certificate_is_good_for(secrets: Path, host: str) -> None:
     assert verified.returncode == 0, verified.stderr
 
 
-@pytest.mark.parametrize(("user", "file"), [("lab/node-1", "mqtt-password"), ("fleet", "fleet-password")])
+@pytest.mark.parametrize(
+    ("user", "file"),
+    [("lab/node-1", "mqtt-password"), ("fleet", "fleet-password"), ("sink", "sink-password")],
+)
 def test_the_broker_knows_the_passwords(secrets: Path, tmp_path: Path, user: str, file: str) -> None:
     broker = install(tmp_path, ["nobody"])
     shutil.copy(secrets / "passwd", tmp_path)

@@ -14,6 +14,7 @@ import pytest
 
 from deploy.demo.processes import HOST, wait_until
 from protos import artifact
+from tests.cloud_server.fleet.rows import ids
 from tests.deploy.fleet_broker import PASSWORD, WAIT, Broker, connect, install
 from tests.deploy.supervisor import Supervisor
 from tests.deploy.unit import INSTALLED, SANDBOX, UNITS, Unit
@@ -86,7 +87,7 @@ def test_the_sandbox_of_these_tests_forbids(unit: Unit, what: str) -> None:
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
-    broker = install(tmp_path, ["fleet", "lab/a"])
+    broker = install(tmp_path, ["fleet", "sink", "lab/a"])
     with broker.running():
         yield broker
 
@@ -99,9 +100,10 @@ def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
 
 
 CLOUD_TOML = """
-models = [{ path = "cloud" }]
-server = { port = 0 }
-metrics = { port = 0 }
+models = [{{ path = "cloud" }}]
+server = {{ port = 0 }}
+metrics = {{ port = 0 }}
+fleet = {{ mqtt = {{ host = "{host}", port = {port}, username = "sink", tls = {{ ca = "ca.crt" }} }} }}
 """
 
 NODE_TOML = """
@@ -120,11 +122,13 @@ def cloud(broker: Broker) -> Iterator[str]:
     """Address of a cloud server in its unit's sandbox, with the broker's certificate."""
     folder = broker.folder
     cloud_artifact(folder / "cloud")
-    (folder / "cloud.toml").write_text(CLOUD_TOML)
+    (folder / "cloud.toml").write_text(CLOUD_TOML.format(host=HOST, port=broker.tls_port))
+    (folder / "mqtt-password").write_text(PASSWORD)
     copy(folder / "certs/server.crt", folder / "tls.crt")
     copy(folder / "certs/server.key", folder / "tls-key")
     unit = Unit(CLOUD, folder)
-    with unit.running() as process:
+    dropped_in = Unit("cloud-server-fleet.conf", folder).environment()
+    with unit.running(STATE_DIRECTORY=str(folder), **dropped_in) as process:
         assert wait_until(lambda: process.poll() is not None or " ready on " in unit.log.read_text(), WAIT)
         assert process.poll() is None, unit.log.read_text()
         yield unit.log.read_text().partition(" ready on ")[2].partition(",")[0]
@@ -140,7 +144,6 @@ def test_the_units_programs_work_under_what_the_units_forbid(
     folder, rows = broker.folder, samples()
     edge_artifact(folder / "edge", artifact.load(folder / "cloud"))
     np.save(folder / "samples.npy", rows)
-    (folder / "mqtt-password").write_text(PASSWORD)
     (folder / "node.toml").write_text(
         NODE_TOML.format(cloud=cloud, wait=WAIT, host=HOST, port=broker.tls_port)
     )
@@ -151,6 +154,7 @@ def test_the_units_programs_work_under_what_the_units_forbid(
             reasons = [json.loads(fleet.next()[1])["reason"] for _ in rows]
             assert node.wait(WAIT) == 0, unit.log.read_text()
     assert reasons == ["cloud"] * len(rows)
+    assert wait_until(lambda: len(ids(f"sqlite:///{folder}/fleet.sqlite")) == len(rows), WAIT)
     assert [supervisor.next(), supervisor.next()] == ["READY=1", "STOPPING=1"]
 
 
