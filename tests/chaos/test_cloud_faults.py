@@ -1,0 +1,52 @@
+"""However the cloud fails: every sample is answered in time, the cloud is left alone, and found again."""
+
+from pathlib import Path
+
+import pytest
+
+from deploy.demo.processes import wait_until
+from protos.artifact import Artifact, load
+from protos.result import Reason
+from tests.chaos.cloud_stand import DEADLINE, FAULTS, Plain, feed, recovery, stand
+from tests.integration.fleet import artifacts
+from tests.nodes import PATIENCE, opened, settings
+
+BACK = 10.0
+"""Seconds within which a cloud that is back has to be seen."""
+GRACE = 0.01
+"""Seconds after the deadline by which a sample has its answer."""
+
+
+@pytest.fixture
+def edge(tmp_path: Path) -> Artifact:
+    return load(artifacts(tmp_path).joinpath("edge"))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_sample_is_answered_in_time_and_the_cloud_is_found_again(
+    tmp_path: Path, edge: Artifact, fault: str
+) -> None:
+    with stand(tmp_path, fault) as cloud:
+        to = {"target": cloud.target, "deadline": DEADLINE}
+        with opened(settings(tmp_path, edge, cloud=to)) as node:
+            before = feed(node, 1.0)
+            assert before.reasons() == {Reason.CONFIDENT, Reason.CLOUD}, "the control: without the fault"
+            cloud.strike()
+            during = feed(node, 3.0)
+            cloud.heal()
+            recovery(node, BACK)
+            assert wait_until(lambda: feed(node, 0.2).reasons() == before.reasons(), PATIENCE)
+    assert during.lateness() <= GRACE + during.overslept
+    assert Reason.CIRCUIT_OPEN in during.reasons()
+    assert Reason.CONFIDENT in during.reasons()
+
+
+@pytest.mark.usefixtures("edge")  # its cloud is what runs
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_fault_is_one_to_whoever_does_not_expect_it(tmp_path: Path, fault: str) -> None:
+    """The control: the same faults, and a client that does none of what ours does."""
+    with stand(tmp_path, fault) as cloud, Plain(cloud) as client:
+        assert client.answered(PATIENCE)
+        cloud.strike()
+        assert not client.answered(DEADLINE + GRACE)
+        cloud.heal()
