@@ -74,7 +74,7 @@ class Audit(Section, frozen=True, kw_only=True):
 
 
 class Budget(Section, frozen=True, kw_only=True):
-    """What offloading may take. One of the three at most; none: no bound. Audits have their own."""
+    """What offloading may take: each bound that is set holds. Audits have their own."""
 
     offload_share: Annotated[float, Meta(gt=0, le=1)] | None = None
     """Share of the samples to send, in the long run; the least certain go."""
@@ -197,7 +197,7 @@ class Outbox(Section, frozen=True, kw_only=True):
     """Age from which a waiting result is dropped, and counted, in seconds of the device's uptime."""
     max_held_bytes: Count = 64 * 2**20
     """Size of the inputs that wait for the cloud with `delivery = "provisional"`; the surest go first."""
-    ballast: Annotated[int, Meta(ge=0)] = 2**20
+    ballast: Annotated[int, Meta(ge=0)] = 4 * 2**20
     """Bytes set aside on the disk, given up when it is full, so that the outbox can still shrink."""
 
 

@@ -17,7 +17,7 @@ from edge_node.connection import Connection
 from edge_node.courier import Courier
 from edge_node.errors import NodeError
 from edge_node.fallback import CloudFallback, NoFallback
-from edge_node.gate.assemble import bucket, oversee
+from edge_node.gate.assemble import buckets, oversee
 from edge_node.gate.confidence import ConfidenceGate
 from edge_node.gate.exposure import expose
 from edge_node.gate.policy import make_gate
@@ -70,7 +70,8 @@ class EdgeNode:
         preprocess = for_manifest(model.artifact.manifest)
         cloud: CloudFallback | NoFallback = NoFallback()
         if settings.cloud:
-            cloud = CloudFallback(settings.cloud, model.artifact, meter, bucket(settings.budget))
+            allowance = buckets(settings.budget.bytes_per_day, settings.budget.bytes_per_second)
+            cloud = CloudFallback(settings.cloud, model.artifact, meter, allowance)
         oversight = oversee(settings, model.artifact, gate, lambda: cloud.blocked)
         meter.before_scrape(lambda: expose(oversight, meter))
         with ExitStack() as stack:

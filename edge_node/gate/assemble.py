@@ -3,15 +3,25 @@
 import hashlib
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 from edge_node import config
 from edge_node.errors import NodeError
 from edge_node.gate import certificate as contract
-from edge_node.gate.audit import Allowance, Audit
+from edge_node.gate.audit import Audit
 from edge_node.gate.benefit import Benefit
-from edge_node.gate.budget import ByteTarget, Controller, Mode, Quantiles, ShareTarget, TokenBucket, Unlimited
+from edge_node.gate.budget import (
+    DAY,
+    ByteTarget,
+    Controller,
+    Mode,
+    Quantiles,
+    ShareTarget,
+    Target,
+    Together,
+    TokenBucket,
+)
 from edge_node.gate.certificate import Certificate
 from edge_node.gate.confidence import ConfidenceGate
 from edge_node.gate.oversight import Certified, Oversight, Pace, Paced, Uncontrolled
@@ -30,12 +40,11 @@ PHOTO = 64 * 2**10
 log = logging.getLogger(__name__)
 
 
-def bucket(settings: config.Budget | config.Audit) -> TokenBucket | Unlimited:
-    """The hard bound on payload bytes."""
-    if settings.bytes_per_day:
-        return TokenBucket.a_day(settings.bytes_per_day)
-    rate = settings.bytes_per_second if isinstance(settings, config.Budget) else None
-    return TokenBucket(rate, BURST * rate) if rate else Unlimited()
+def buckets(bytes_per_day: float | None, bytes_per_second: float | None = None) -> Together:
+    """The hard bounds on payload bytes."""
+    daily = [TokenBucket.a_day(bytes_per_day)] if bytes_per_day else []
+    steady = [TokenBucket(bytes_per_second, BURST * bytes_per_second)] if bytes_per_second else []
+    return Together(*daily, *steady)
 
 
 def oversee(
@@ -43,7 +52,7 @@ def oversee(
 ) -> Oversight:
     """What watches over this gate; ``suspended``: the way to the cloud is shut.
 
-    ``NodeError`` for a budget that contradicts itself, or that this gate has no pace for.
+    ``NodeError`` for a budget that this gate has no pace for.
     """
     by_threshold = SEDNA.get(settings.gate.policy, settings.gate.policy) == "threshold"
     certified = by_threshold and settings.gate.threshold is None
@@ -52,7 +61,7 @@ def oversee(
     key = hashlib.blake2b(f"{settings.node.site}/{settings.node.name}".encode(), digest_size=16).digest()
     watched = AUDITED if isinstance(standing, Standing) else 0.0
     share = settings.audit.share if settings.audit.share is not None else watched
-    allowance: Allowance = bucket(settings.audit)
+    allowance = buckets(settings.audit.bytes_per_day)
     own = Uncontrolled(gate.threshold)
     pace = _pace(settings.budget, artifact, standing, found, suspended) if by_threshold else own
     return Oversight(
@@ -87,24 +96,21 @@ def _pace(
     found: Certificate | None,
     suspended: Callable[[], bool],
 ) -> Pace:
-    bounds = (settings.offload_share, settings.bytes_per_second, settings.bytes_per_day)
-    if sum(bound is not None for bound in bounds) > 1:
-        raise NodeError("[budget] offload_share, bytes_per_second and bytes_per_day: set one of them")
-    target = _target(settings, found, artifact)
-    if target is None:
+    targets = list(_targets(settings, _largest(found, artifact)))
+    if not targets:
         return Certified(standing) if isinstance(standing, Standing) else Uncontrolled(standing.threshold)
     quantiles = Quantiles(found.quantiles) if found else _evenly(artifact)
-    controller = Controller(target, quantiles, lambda: standing.threshold, Mode(settings.mode), suspended)
+    controller = Controller(targets, quantiles, lambda: standing.threshold, Mode(settings.mode), suspended)
     return Paced(controller)
 
 
-def _target(
-    settings: config.Budget, found: Certificate | None, artifact: Artifact
-) -> Callable[[int], tuple[float, float]] | None:
-    if settings.offload_share is not None:
-        return ShareTarget(settings.offload_share)
-    rate = settings.bytes_per_second or (settings.bytes_per_day or 0.0) / 86_400
-    return ByteTarget(rate, _largest(found, artifact)) if rate else None
+def _targets(settings: config.Budget, largest: float) -> Iterator[Target]:
+    if settings.offload_share:
+        yield ShareTarget(settings.offload_share)
+    if settings.bytes_per_second:
+        yield ByteTarget(settings.bytes_per_second, largest)
+    if settings.bytes_per_day:
+        yield ByteTarget(settings.bytes_per_day / DAY, largest)
 
 
 def _largest(found: Certificate | None, artifact: Artifact) -> float:

@@ -1,15 +1,15 @@
-"""What may be sent: a pace that the threshold follows, a bucket that is never overdrawn, a price.
+"""What may be sent: a pace that the threshold follows, and a bucket that is never overdrawn.
 
 The pace (``RateTracker``) moves the threshold so that the least certain samples win the budget,
 whatever the stream does. The bucket (``TokenBucket``) is the hard limit: it is asked last, once the
-circuit breaker and the deadline have consented. The price (``Price``) replaces the pace where more
-than one thing is scarce.
+circuit breaker and the deadline have consented. Where more than one thing is scarce each has a pace,
+and the slowest leads: prices that add up would hold no budget as exactly.
 """
 
 import math
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from threading import Lock
@@ -78,6 +78,10 @@ class RateTracker:
         self.share = max(self.share, -self._gamma)
 
 
+Target = Callable[[int], tuple[float, float]]
+"""Payload bytes of a sample -> (its use if it is sent, what is due to it), both in [0, 1]."""
+
+
 @dataclass(frozen=True)
 class ShareTarget:
     """Send a share of the samples."""
@@ -114,25 +118,25 @@ class Controller:
 
     def __init__(
         self,
-        target: Callable[[int], tuple[float, float]],
+        targets: Sequence[Target],
         quantiles: Quantiles,
         safe: Callable[[], float],
         mode: Mode = Mode.ACCURACY_FIRST,
         suspended: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._target, self._quantiles, self._safe = target, quantiles, safe
+        self._quantiles, self._safe = quantiles, safe
         self._mode, self._suspended, self._lock = mode, suspended, Lock()
-        self._tracker = RateTracker(quantiles.share(safe()))
+        self._paces = [(target, RateTracker(quantiles.share(safe()))) for target in targets]
 
     @property
     def threshold(self) -> float:
         """The score below which a sample is deferred now."""
-        return self._reconciled(self._quantiles.score(self._tracker.share), self._safe())
+        return self._reconciled(self._quantiles.score(self.share), self._safe())
 
     @property
     def share(self) -> float:
-        """The share of TUNE that the budget alone would defer."""
-        return self._tracker.share
+        """The share of TUNE that the budget alone would defer: what is scarcest decides."""
+        return min(tracker.share for _, tracker in self._paces)
 
     def accepts(self, score: float, nbytes: int) -> bool:
         """Whether the edge answers for a sample of this score and payload; the pace takes note.
@@ -142,11 +146,15 @@ class Controller:
         with self._lock:
             accepted = score >= self.threshold
             if not self._suspended():
-                used, target = self._target(nbytes)
-                self._tracker.update(0.0 if accepted else used, target)
-                if self._mode is Mode.ACCURACY_FIRST or math.isnan(score):
-                    self._tracker.floor()
+                self._account(nbytes, accepted=accepted, forgive=math.isnan(score))
             return accepted
+
+    def _account(self, nbytes: int, *, accepted: bool, forgive: bool) -> None:
+        for target, tracker in self._paces:
+            used, due = target(nbytes)
+            tracker.update(0.0 if accepted else used, due)
+            if forgive or self._mode is Mode.ACCURACY_FIRST:
+                tracker.floor()
 
     def _reconciled(self, paid: float, safe: float) -> float:
         if self._mode is Mode.ACCURACY_FIRST:
@@ -202,34 +210,22 @@ class TokenBucket:
         self._last = now
 
 
-class Unlimited:
-    """A budget for those who have set none."""
+class Together:
+    """Any number of buckets, each of which has to pay: none is no bound. Thread-safe, as each of them is."""
 
-    def take(self, nbytes: float) -> bool:  # noqa: ARG002 - as TokenBucket
-        """Always."""
+    def __init__(self, *buckets: TokenBucket) -> None:
+        self._buckets = buckets
+
+    def take(self, nbytes: float) -> bool:
+        """Charge all of them, or none."""
+        for number, bucket in enumerate(self._buckets):
+            if not bucket.take(nbytes):
+                for charged in self._buckets[:number]:
+                    charged.settle(nbytes, 0)
+                return False
         return True
 
     def settle(self, charged: float, used: float) -> None:
-        """Nothing to settle."""
-
-
-class Price:
-    """Several things scarce at once: each has a price that rises while it is used beyond its budget.
-
-    For uses in [0, most] the mean use of T samples is within ``cap`` / (step T) of its budget from
-    above, as long as no price stands at its cap; a price at its cap stops whatever gain it outweighs.
-    """
-
-    def __init__(self, budgets: Mapping[str, float], step: float = 0.02, cap: float = 10.0) -> None:
-        self._budgets, self._step, self._cap = dict(budgets), step, cap
-        self.prices = dict.fromkeys(budgets, 0.0)
-
-    def worth(self, gain: float, needs: Mapping[str, float], chance: float = 1.0) -> bool:
-        """Whether an expected ``gain`` that arrives in time by ``chance`` outweighs what it needs."""
-        return chance * gain > sum(self.prices[name] * need for name, need in needs.items())
-
-    def update(self, uses: Mapping[str, float]) -> None:
-        """Account for one sample: zero where it was kept."""
-        for name, budget in self._budgets.items():
-            price = self.prices[name] + self._step * (uses[name] - budget)
-            self.prices[name] = min(max(price, 0.0), self._cap)
+        """As ``TokenBucket.settle``, of all."""
+        for bucket in self._buckets:
+            bucket.settle(charged, used)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from edge_node.gate import binomial
 from edge_node.gate.audit import Audit, selected
-from edge_node.gate.budget import TokenBucket, Unlimited
+from edge_node.gate.budget import Together, TokenBucket
 from edge_node.gate.estimates import Memory, Remembered, Tally, Weighted
 
 KEY = b"a key"
@@ -30,7 +30,7 @@ class Watcher:
 
 
 def audit(share: float, watcher: Watcher | None = None) -> Audit:
-    return Audit(KEY, share, Unlimited(), watcher or Watcher())
+    return Audit(KEY, share, Together(), watcher or Watcher())
 
 
 @given(st.lists(st.text(max_size=20), max_size=50), st.floats(0, 1), st.floats(0, 1))

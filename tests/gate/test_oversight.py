@@ -10,7 +10,7 @@ import pytest
 from edge_node.fallback import Outcome
 from edge_node.gate.audit import Audit
 from edge_node.gate.benefit import PROBES, Benefit
-from edge_node.gate.budget import Controller, Mode, Quantiles, ShareTarget, Unlimited
+from edge_node.gate.budget import Controller, Mode, Quantiles, ShareTarget, Together
 from edge_node.gate.certificate import Certificate
 from edge_node.gate.confidence import Decision
 from edge_node.gate.oversight import Oversight, Paced
@@ -38,9 +38,12 @@ class Node:
     def __post_init__(self) -> None:
         self.standing = Standing(self.of, self.policy, limit=1.0)
         self.controller = Controller(
-            ShareTarget(self.target), Quantiles(self.of.quantiles), lambda: self.standing.threshold, self.mode
+            [ShareTarget(self.target)],
+            Quantiles(self.of.quantiles),
+            lambda: self.standing.threshold,
+            self.mode,
         )
-        self.audit = Audit(KEY, SHARE, Unlimited(), self.standing)
+        self.audit = Audit(KEY, SHARE, Together(), self.standing)
         self.oversight = Oversight(
             Paced(self.controller), self.audit, self.standing, Benefit.of(KEY, self.of)
         )
