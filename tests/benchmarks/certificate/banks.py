@@ -6,10 +6,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from deploy.demo import wrist
 from deploy.demo.photos import build, images
 from deploy.demo.photos.build import Pair
+from deploy.demo.wrist.data import held_out, windows
+from protos import artifact
 from tests.benchmarks.certificate import fashion
-from tests.benchmarks.certificate.bank import Bank, ask, kept
+from tests.benchmarks.certificate.bank import Bank, ask, kept, logits
 from tests.benchmarks.certificate.degrade import DEGRADATIONS
 
 CLEAN = "clean"
@@ -76,3 +79,10 @@ def _degraded(encoded: Sequence[bytes], condition: str) -> Sequence[bytes]:
 
 def _slug(condition: str) -> str:
     return condition.lower().replace(" ", "-")
+
+
+def wrist_bank(subject: int) -> Bank:
+    """All windows of a person whom neither model of the demo has seen; they travel as they are."""
+    samples, labels = windows(held_out(subject))
+    edge, cloud = (logits(wrist.HERE / name / artifact.MODEL, samples) for name in ("edge", "cloud"))
+    return Bank(edge, cloud, labels, np.full(len(labels), samples[0].nbytes))

@@ -6,16 +6,18 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_node.fallback import Outcome
 from edge_node.gate import scores
 from edge_node.gate.audit import Audit, Ticket, selected
 from edge_node.gate.benefit import Benefit
-from edge_node.gate.budget import Controller, Mode, Quantiles, ShareTarget, Unlimited
+from edge_node.gate.budget import Controller, Mode, Quantiles, ShareTarget, Together
 from edge_node.gate.certificate import Certificate
+from edge_node.gate.confidence import Decision
+from edge_node.gate.oversight import Oversight, Paced
 from edge_node.gate.standing import Ground, OnAlarm, Standing
+from protos.result import Reason
 from tests.benchmarks.certificate.bank import Bank
 
-BINS = 4
-"""Of the deferred scores: so finely the benefit is told apart."""
 LATE = 500
 """Inputs after which a label comes, where labels come."""
 
@@ -26,12 +28,12 @@ class Settings:
 
     budget: float
     """Share of the inputs that may be offloaded, audits apart."""
-    audited: float
+    audited: float = 0.02
     """Share of the stream that is watched."""
     labelled: float = 0.0
     """Share of the samples that the cloud has answered whose label comes, late."""
+    mode: Mode = Mode.BUDGET_CAP
     policy: OnAlarm = OnAlarm.STRICTER
-    mode: Mode = Mode.BUDGET_FIRST
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,11 @@ class Inputs:
 
     @property
     def edge_right(self) -> NDArray[np.bool_]:
-        return self.edge == self.labels
+        return np.asarray(self.edge == self.labels)
 
     @property
     def cloud_right(self) -> NDArray[np.bool_]:
-        return self.cloud == self.labels
+        return np.asarray(self.cloud == self.labels)
 
     @property
     def gains(self) -> NDArray[np.float64]:
@@ -86,75 +88,67 @@ class Replay:
     """Watched samples of the kind that is certified to be kept, from the drift until then."""
     published: float
     """Audits to detect that the node had published when the drift began."""
+    false_alarm: bool
+    """It had fallen before."""
+    stopped: int | None
+    """Labels until offloading of what the certificate defers was first stopped, for it gains too little."""
 
 
 class Gate:
-    """The gate of one node, put together as the node does, with clouds that always answer."""
+    """The gate of one node as the node puts it together, before a cloud that always answers."""
 
-    def __init__(self, certificate: Certificate, cert: Inputs, settings: Settings, key: bytes) -> None:
+    def __init__(self, certificate: Certificate, settings: Settings, key: bytes) -> None:
         self.standing = Standing(certificate, settings.policy)
-        self.controller = Controller(
-            ShareTarget(settings.budget),
+        controller = Controller(
+            [ShareTarget(settings.budget)],
             Quantiles(certificate.quantiles),
             lambda: self.standing.threshold,
             settings.mode,
         )
-        self.audit = Audit(key, settings.audited, Unlimited(), self.standing)
-        self.benefit = benefit(key, certificate, cert)
+        audit = Audit(key, settings.audited, Together(), self.standing)
+        self.oversight = Oversight(Paced(controller), audit, self.standing, Benefit.of(key, certificate))
         self._key, self._labelled = key, settings.labelled
         self._late: deque[tuple[int, str, int]] = deque()
+        self.labels = 0
 
-    def decide(self, at: int, inputs: Inputs) -> Ticket | None:
-        """The ticket of an input that goes to the cloud, as deferral or as audit; its label may come later."""
-        name, score, nbytes = str(at), float(inputs.scores[at]), int(inputs.bytes[at])
-        says, answer = int(inputs.edge[at]), int(inputs.cloud[at])
-        ticket: Ticket | None
-        if self.controller.accepts(score, nbytes) or not self.benefit.pays(name, score):
-            ticket = self.audit.kept(name, score, says, nbytes)
-        else:
-            ticket = self.audit.deferred(name, score, says, nbytes)
-            self.benefit.answered(score, differs=says != answer)
+    @property
+    def stopped(self) -> bool:
+        """Whether what the certificate defers is not worth sending."""
+        return self.oversight.benefit is not None and self.oversight.benefit.bins[0].stopped
+
+    def pass_through(self, at: int, inputs: Inputs) -> Ticket | None:
+        """The ticket of an input that goes to the cloud, as deferral or as audit; labels that are due."""
+        name, nbytes = str(at), int(inputs.bytes[at])
+        decision = Decision(int(inputs.edge[at]), 0.0, float(inputs.scores[at]), accepted=False)
+        _, ticket = self.oversight.rule(name, decision, nbytes)
         if ticket is not None:
-            self.audit.heard(ticket, answer, 0.0, nbytes)
+            answer = Outcome(Reason.CLOUD, class_index=int(inputs.cloud[at]), seconds=0.0, sent=nbytes)
+            self.oversight.learn(ticket, answer)
             if selected(self._key, f"label {name}", self._labelled):
                 self._late.append((at + LATE, name, int(inputs.labels[at])))
-        self.standing.served(unserved=False)
-        return ticket
-
-    def labels(self, at: int) -> None:
-        """Hand over the labels that are due."""
         while self._late and self._late[0][0] <= at:
-            _, name, truth = self._late.popleft()
-            if (sample := self.audit.labelled(name, truth)) is not None:
-                self.standing.labelled(sample, truth)
-                if not sample.kept:
-                    self.benefit.labelled(sample.score, sample.gain(truth))
+            self.labels += self.oversight.label(*self._late.popleft()[1:])
+        return ticket
 
 
 def replayed(
-    certificate: Certificate, cert: Inputs, inputs: Inputs, drift_at: int, settings: Settings, seed: int
+    certificate: Certificate, inputs: Inputs, drift_at: int, settings: Settings, key: bytes
 ) -> Replay:
     """Run the gate over a stream that drifts at input number ``drift_at``."""
-    gate = Gate(certificate, cert, settings, seed.to_bytes(16))
+    gate = Gate(certificate, settings, key)
     offloaded, audited = np.zeros(len(inputs), bool), np.zeros(len(inputs), bool)
-    withdrawn, audits, published = None, 0, 0.0
+    withdrawn, audits, published, early, stopped, labels = None, 0, 0.0, False, None, 0
     for at in range(len(inputs)):
         if at == drift_at:
-            published = gate.standing.audits_to_detect
-        ticket = gate.decide(at, inputs)
+            published, early = gate.standing.audits_to_detect, gate.standing.ground is not Ground.VALID
+            labels = gate.labels
+        ticket = gate.pass_through(at, inputs)
         if ticket is not None:
             audited[at], offloaded[at] = ticket.kept, not ticket.kept
             if withdrawn is None and at >= drift_at and ticket.selected:
                 audits += ticket.score >= certificate.threshold
-        gate.labels(at)
-        if withdrawn is None and gate.standing.ground in (Ground.DRIFT, Ground.LABELS):
+        if withdrawn is None and at >= drift_at and gate.standing.ground in (Ground.DRIFT, Ground.LABELS):
             withdrawn = at - drift_at
-    return Replay(offloaded, audited, withdrawn, audits, published)
-
-
-def benefit(key: bytes, certificate: Certificate, cert: Inputs) -> Benefit:
-    """As CERT shows it: bins of equal number among what the certificate defers."""
-    deferred = cert.take(np.flatnonzero(cert.scores < certificate.threshold))
-    edges = np.quantile(deferred.scores, np.arange(1, BINS) / BINS)
-    member = np.digitize(deferred.scores, edges)
-    return Benefit(key, edges.tolist(), [float(deferred.gains[member == it].mean()) for it in range(BINS)])
+        if stopped is None and at >= drift_at and gate.stopped:
+            stopped = gate.labels - labels
+    return Replay(offloaded, audited, withdrawn, audits, published, early, stopped)

@@ -148,6 +148,7 @@ def _plot(tables: Sequence[Table], path: Path) -> None:
                 [100 * it.true_drop for it in own],
                 s=7,
                 alpha=0.5,
+                rasterized=True,
                 color=colour,
                 label=name,
             )
