@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 from threading import Lock
@@ -42,6 +43,8 @@ class Desk:
         self.courier = Courier(outbox, fallback, model)
         self.courier.carry(self.correct)
         self.finals: list[Result] = []
+        self.careless = False
+        """Publish a final result, and be killed before its input is let go."""
 
     def defer(self, name: str, payload: Tensor, confidence: float = 0.4, seconds: float = PATIENCE) -> None:
         """One sample that the edge is not sure of."""
@@ -62,7 +65,7 @@ class Desk:
         with self._turn:
             seq = next(self._seq)
             corrected = msgspec.structs.replace(final(provisional, outcome, LABELS, started), seq=seq)
-            self._outbox.append(corrected, release=provisional.id)
+            self._outbox.append(corrected, release=None if self.careless else provisional.id)
             self.finals.append(corrected)
         return seq
 
@@ -98,6 +101,24 @@ class Down:
 
     def drain(self) -> None:
         """Nothing is ever under way."""
+
+
+def test_a_release_apart_from_its_result_would_answer_twice(tmp_path: Path, artifact: Artifact) -> None:
+    """The control of what is said of one final result: what is not in one transaction can be cut in two."""
+    ids = []
+    for careless in (True, False):
+        with (
+            cloud() as port,
+            fallback(port, artifact) as asker,
+            outbox(tmp_path) as store,
+            desk(store, asker.fallback) as node,
+        ):
+            node.careless = careless
+            if careless:
+                node.defer("one", numbers(0, 1, 0))
+            assert wait_until(partial(bool, node.finals), PATIENCE)
+        ids += [it.id for it in node.finals]
+    assert ids == ["one", "one"]
 
 
 def test_an_answer_in_time_is_the_final_result_at_once(tmp_path: Path, artifact: Artifact) -> None:
