@@ -73,9 +73,8 @@ def read(names: list[str], payload: bytes, floor: str | None = None) -> Arrival:
         return _keep(address, payload, lowest, refusal)
 
 
-def unstorable(arrival: Arrival, payload: bytes, error: Exception) -> Arrival:
-    """The same message, kept as it is after the database would not have its columns."""
-    refusal = Refused("unstorable", error)
+def as_it_came(arrival: Arrival, payload: bytes, refusal: Refused) -> Arrival:
+    """The same message, refused after all."""
     return replace(arrival, row=_raw(refusal, payload), refused=refusal, captured_at=None)
 
 

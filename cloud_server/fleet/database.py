@@ -34,7 +34,8 @@ def connect(settings: Fleet) -> Engine:
     """An engine, not connected yet; ``DatabaseError`` if there can be none for this URL."""
     url = _url(settings)
     try:
-        engine = create_engine(url, pool_pre_ping=False, connect_args=_CONNECT[url.get_backend_name()])
+        told = _CONNECT[url.get_backend_name()]
+        engine = create_engine(url, connect_args=told, hide_parameters=True)
     except ImportError as error:
         raise DatabaseError(f"{error.name} is missing: pip install 'tidegate[fleet]'") from None
     if engine.dialect.name == "sqlite":

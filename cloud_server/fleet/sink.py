@@ -5,21 +5,21 @@ it, tell the nodes. While a transaction runs, what arrives waits in the socket f
 """
 
 import logging
-import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
 from paho.mqtt.client import MQTTMessage
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from cloud_server.config import Fleet
-from cloud_server.fleet import arrival as arrivals
-from cloud_server.fleet.arrival import Arrival, Refused, Stream
+from cloud_server.fleet.arrival import Stream
+from cloud_server.fleet.backoff import BackOff
 from cloud_server.fleet.broker import LINGER, Connection, Login
+from cloud_server.fleet.intake import Intake, Received
 from cloud_server.fleet.store import PRUNED, Store, Written
 from cloud_server.metrics import Meter
 from protos import ack
@@ -29,15 +29,13 @@ QUIET = 0.001
 """Seconds without another message after which what has arrived is stored."""
 TELL = 0.25
 """Seconds between acks: one then stands for all that was stored meanwhile."""
-BACK_OFF = (0.5, 10.0)
-"""Seconds between attempts to reach broker or database: at first, and at most."""
 _TICK = 0.1
 _TIDY = 60.0
 """Seconds between looks at the whole store."""
+_SOON = 0.5
+"""Seconds to one when there is something new to see."""
 _GRACE = 15.0
 """Seconds that a transaction under way has when the server stops."""
-_COMPLAINTS = 1000
-"""Kinds of refusal that are logged, each once: who sends rubbish shall not fill the log, too."""
 _DAY = 86400.0
 
 _UNFIT = (DataError, IntegrityError, ArithmeticError, ValueError)
@@ -46,37 +44,12 @@ _UNFIT = (DataError, IntegrityError, ArithmeticError, ValueError)
 log = logging.getLogger(__name__)
 
 
-class Received(NamedTuple):
-    """A message, and what it brings into the store if anything."""
-
-    message: MQTTMessage
-    arrival: Arrival | None
-
-
-class BackOff:
-    """Waits ever longer between attempts, by chance, so that not all come back at once."""
-
-    def __init__(self) -> None:
-        self.attempts = 0
-        """That have failed since the last success."""
-
-    def succeeded(self) -> None:
-        """Begin anew."""
-        self.attempts = 0
-
-    def failed(self) -> float:
-        """Seconds to wait before the next attempt."""
-        least, most = BACK_OFF
-        self.attempts = min(self.attempts + 1, 10)
-        return random.uniform(0, min(most, least * 2**self.attempts))  # noqa: S311 - no secret
-
-
 class Sink:
     """Stores and confirms while inside. It outlives the loss of its broker and of its database."""
 
     def __init__(self, settings: Fleet, store: Store, meter: Meter) -> None:
         self._settings, self._store, self._meter = settings, store, meter
-        self._login = Login(settings)
+        self._login, self._intake = Login(settings), Intake(settings.mqtt.root, meter)
         self._prefix = f"{settings.mqtt.root}/"
         self._stop = Event()
         self._waiting: list[Received] = []
@@ -85,7 +58,8 @@ class Sink:
         self._heard: set[Stream] = set()
         self._tell_at = self._tidy_at = self._store_at = 0.0
         self._back_off = BackOff()
-        self._complaints: set[tuple[str, str]] = set()
+        self._connected = False
+        self._said = ""
 
     def __enter__(self) -> Self:
         self._thread = Thread(target=self._run, name="sink", daemon=True)
@@ -103,13 +77,17 @@ class Sink:
         back_off = BackOff()
         while not self._stop.is_set():
             try:
-                self._serve(back_off)
+                try:
+                    self._serve(back_off)
+                finally:
+                    self._settle()
             except OSError as error:
-                log.warning("broker %s: %s", self._login.mqtt.host, error)
+                self._say(str(error))
             except Exception:
                 log.exception("the sink made a mistake; it goes on with a new connection")
+                self._waiting.clear()  # the broker brings it again
+            self._connected = False
             self._meter.broker_connected.set(0)
-            self._settle()
             self._stop.wait(back_off.failed())
 
     def _serve(self, back_off: BackOff) -> None:
@@ -117,16 +95,24 @@ class Sink:
         with Connection(self._login, self._take) as connection:
             while connection.alive and not self._stop.is_set():
                 arrived = connection.turn(QUIET if self._waiting else _TICK)
-                if connection.subscribed:
+                if connection.subscribed and not self._connected:
+                    self._connected, self._said = True, ""
                     back_off.succeeded()
                     self._meter.broker_connected.set(1)
+                    log.info("broker %s: listening to %s", self._login.mqtt.host, self._login.topic)
                 self._work(connection, quiet=not arrived)
             if self._stop.is_set():
                 self._tell_at = 0.0
                 self._commit(connection)
                 self._tell(connection)
             else:
-                log.warning("broker %s: %s", self._login.mqtt.host, connection.problem)
+                self._say(connection.problem)
+
+    def _say(self, problem: str) -> None:
+        """What is wrong with the broker, unless that was the last thing said."""
+        if problem != self._said:
+            self._said = problem
+            log.warning("broker %s: %s; trying again", self._login.mqtt.host, problem)
 
     def _settle(self) -> None:
         """Store what a lost connection brought: a broker that was killed may not bring it again."""
@@ -139,28 +125,7 @@ class Sink:
         """As the connection brings it."""
         if not self._waiting:
             self._first = time.monotonic()
-        self._waiting.append(Received(message, self._read(message)))
-
-    def _read(self, message: MQTTMessage) -> Arrival | None:
-        try:
-            names = message.topic.removeprefix(self._prefix).split("/")[:-1]
-            arrival = arrivals.read(names, bytes(message.payload), _floor(message))
-        except UnicodeDecodeError:
-            self._complain("?", Refused("topic", "no UTF-8"))
-        except Refused as refusal:
-            self._complain(message.topic, refusal)
-        else:
-            if arrival.refused:
-                self._complain(message.topic, arrival.refused)
-            return arrival
-        return None
-
-    def _complain(self, topic: str, refusal: Refused) -> None:
-        """Count it, and say it once."""
-        self._meter.refused.labels(refusal.reason).inc()
-        if (kind := (topic, refusal.reason)) not in self._complaints and len(self._complaints) < _COMPLAINTS:
-            self._complaints.add(kind)
-            log.warning("%r: refused, %s", topic, refusal)
+        self._waiting.append(self._intake.read(message))
 
     def _work(self, connection: Connection, *, quiet: bool) -> None:
         """What is due after a turn."""
@@ -177,6 +142,7 @@ class Sink:
     def _commit(self, connection: Connection | None = None) -> None:
         """Store all that waits, then acknowledge it; if the database has trouble it goes on waiting."""
         with self._trouble():
+            self._store.prepare()
             for written in self._write([it for it in self._waiting if it.arrival]):
                 self._count(written)
             for received in self._waiting:
@@ -192,10 +158,7 @@ class Sink:
         except _UNFIT as error:
             if len(batch) > 1:
                 return [written for it in batch for written in self._write([it])]
-            (message, _), (arrival,) = batch[0], found
-            kept = arrivals.unstorable(arrival, bytes(message.payload), error)
-            self._complain(message.topic, Refused("unstorable", type(error).__name__))
-            return [self._store.write([kept])]
+            return [self._store.write([self._intake.unstorable(batch[0].message, found[0], error)])]
 
     def _finish(self, received: Received, connection: Connection | None) -> None:
         """Whether it was stored or refused, the broker need not keep it."""
@@ -209,7 +172,7 @@ class Sink:
         self._meter.stored.inc(written.stored)
         self._meter.duplicates.inc(written.duplicates)
         if written.changed:
-            self._tidy_at = 0.0
+            self._tidy_at = min(self._tidy_at, time.monotonic() + _SOON)
 
     def _tell(self, connection: Connection) -> None:
         """Say how far each stream has come, as it is committed now: another sink may know more than we."""
@@ -247,12 +210,6 @@ class Sink:
             self._meter.store_up.set(1)
             self._back_off.succeeded()
             self._store_at = 0.0
-
-
-def _floor(message: MQTTMessage) -> str | None:
-    """What the node says will not come any more."""
-    properties = getattr(message.properties, "UserProperty", ())
-    return next((value for name, value in properties if name == "floor"), None)
 
 
 def _first_line(error: Exception) -> str:

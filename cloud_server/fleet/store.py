@@ -75,7 +75,6 @@ class Store:
 
     def write(self, arrivals: Sequence[Arrival]) -> Written:
         """Store what is new and count all of it as come, in one transaction."""
-        self.prepare()
         now = time.time()
         good = [_row(it, now) for it in arrivals if it.refused is None]
         bad = [_row(it, now) for it in arrivals if it.refused is not None]
@@ -96,7 +95,6 @@ class Store:
 
     def prune(self, before: float) -> int:
         """Delete up to ``PRUNED`` rows of each kind received before a time; how many went."""
-        self.prepare()
         with self._writers.begin() as connection:
             pruned = sum(_prune(connection, table, before) for table in (results, refused))
             connection.execute(delete(gaps).where(gaps.c.known_since < before))

@@ -34,6 +34,7 @@ def settings(database: str, **changes: Any) -> Fleet:
 def opened(database: str) -> Iterator[Store]:
     store = Store.open(settings(database))
     try:
+        store.prepare()
         yield store
     finally:
         store.close()
