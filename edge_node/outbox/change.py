@@ -56,6 +56,19 @@ class Change:
             self.rows or self.places or self.holds or self.releases or self.confirmed or self.dead
         ) or (self.confirmed_upto >= 0)
 
+    def take(self, most: int) -> "Change":
+        """What makes room, and the first rows up to ``most`` bytes; with the last row all the rest."""
+        part = Change(confirmed_upto=self.confirmed_upto, confirmed=self.confirmed, dead=self.dead)
+        self.confirmed_upto, self.confirmed, self.dead = -1, [], []
+        while self.rows and (part.size < most or not part.rows):
+            part.rows.append(row := self.rows.popleft())
+            part.size += len(row.payload)
+            self.size -= len(row.payload)
+        if not self.rows:
+            part.absorb(self)
+            self.places, self.holds, self.releases, self.size = [], {}, [], 0
+        return part
+
     def absorb(self, later: "Change") -> None:
         """Take what came after this as well: the two become one transaction."""
         self.rows += later.rows

@@ -19,8 +19,14 @@ from edge_node.outbox.store import Bounds, passing
 
 RETRY = 1.0
 """Seconds between attempts at a disk that takes nothing."""
+WHOLE = 2**20
+"""Bytes of results in one transaction: with those of the log they bound what the ballast must cover."""
+PART = 2**16
+"""The same when the disk is full."""
 BOOKMARKS = 16
 """Sources of which the place is remembered."""
+
+Bookmarks = Mapping[str, Callable[[], bytes]]
 
 log = logging.getLogger(__name__)
 
@@ -87,36 +93,43 @@ class Disk:
             return RETRY
         return self._bounds.max_age - self.age() if self._store.oldest else None
 
-    def write(
-        self, change: Change, next_seq: int, bookmarks: Mapping[str, Callable[[], bytes]]
-    ) -> list[Row] | None:
-        """The rows that came in with this transaction; ``None`` if the disk takes nothing now.
+    def write(self, change: Change, next_seq: int, bookmarks: Bookmarks) -> tuple[list[Row], Change]:
+        """The rows that came in, and what the disk does not take now; the bookmarks go with the last part.
 
         Without a change and without a row that is too old there is no transaction.
         """
-        for _ in range(2):
+        rows: list[Row] = []
+        for most in (WHOLE, PART):
             try:
                 if self.hurt:
                     self._heal()
                 self._restore()
-                if not change and self.age() <= self._bounds.max_age:
-                    return []
-                return self._commit(change, next_seq, bookmarks)
+                while change or self.age() > self._bounds.max_age:
+                    part = change.take(most)
+                    try:
+                        upto = part.rows[-1].seq + 1 if change else next_seq
+                        rows += self._commit(part, upto, {} if change else bookmarks)
+                    except BaseException:
+                        part.absorb(change)
+                        change = part
+                        raise
+                    if self.tight is not None:
+                        self._store.checkpoint()
             except sqlite3.Error as error:
                 self._remedy(error)
             except OSError as error:
                 self._say(str(error))
                 break
-        return None
+            else:
+                break
+        return rows, change
 
     def close(self) -> None:
         self.reader.close()
         self._store.close()
         self._witness.close()
 
-    def _commit(
-        self, change: Change, next_seq: int, bookmarks: Mapping[str, Callable[[], bytes]]
-    ) -> list[Row]:
+    def _commit(self, change: Change, next_seq: int, bookmarks: Bookmarks) -> list[Row]:
         last = self.state
         state = State(
             stream=last.stream,
@@ -132,8 +145,9 @@ class Disk:
             dropped["disk"] = dropped.pop("full", 0)
         for reason, count in dropped.items():
             self._meter.dropped[reason].inc(count)
-        with suppress(sqlite3.OperationalError):
-            self._store.give_back()
+        if self.tight is None:
+            with suppress(sqlite3.OperationalError):
+                self._store.give_back()
         return rows
 
     def _testimony(self) -> Testimony:

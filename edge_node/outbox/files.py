@@ -53,12 +53,12 @@ class Ballast:
         self._path.unlink(missing_ok=True)
 
     def restore(self) -> bool:
-        """Whether it is there, and as much space again is free."""
+        """Whether it is there, and some space beside it."""
         with suppress(OSError):
             if self.size == 0 or self._path.stat().st_size == self.size:
                 return True
         disk = os.statvfs(self._path.parent)
-        if disk.f_bavail * disk.f_frsize < 2 * self.size:
+        if disk.f_bavail * disk.f_frsize < self.size * 5 // 4:
             return False
         try:
             with self._path.open("wb") as file:

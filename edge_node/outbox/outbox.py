@@ -24,7 +24,7 @@ from edge_node.outbox.tail import Tail
 from protos import result as contract
 from protos.result import Result
 
-EARLY = 2**21
+EARLY = 2**20
 """Bytes from which a transaction does not wait for its time."""
 MEMORY = 2**24
 """Bytes that may wait in memory for a disk that takes nothing."""
@@ -154,7 +154,7 @@ class Outbox:
             if after + 1 >= self._tail.start:
                 return self._tail.read(after, limit, end)
             under_way = self._pending, self._writing
-            gone = {seq for change in under_way for seq in change.confirmed}
+            gone = {seq for change in under_way for seq in (*change.confirmed, *dict(change.dead))}
             after = max(after, *(change.confirmed_upto for change in under_way))
         try:
             found = self._disk.reader.rows(after, limit, end, self._spoil)
@@ -250,25 +250,23 @@ class Outbox:
         self._wake.clear()
         self._hurry.clear()
         with self._lock:
-            self._writing, self._pending, last = self._pending, Change(), self._last
-        rows = self._disk.write(self._writing, last + 1, self._finish(self._writing.places))
-        self._refused = rows is None
+            change, self._pending, last = self._pending, Change(), self._last
+            self._writing.absorb(change)  # it is looked at while the change itself is taken apart
+        rows, left = self._disk.write(change, last + 1, self._finish(change.places))
+        self._refused = bool(left)
         with self._lock:
-            if rows is None:
-                self._writing.absorb(self._pending)
-                self._pending = self._writing
-                self._shed()
-            else:
-                self._tail.extend(rows)
-                self._floor = self._disk.floor
-                self._tail.discard_below(self._floor)
-                self._committed = last
-            self._writing = Change()
-        if rows is None:
-            return self._wake.set()
-        if self._bookmark:
+            left.absorb(self._pending)
+            self._writing, self._pending = Change(), left
+            self._shed()
+            self._tail.extend(rows)
+            self._floor = self._disk.floor
+            self._tail.discard_below(self._floor)
+            self._committed = self._disk.state.next_seq - 1
+        if self._refused:
+            self._wake.set()
+        elif self._bookmark:
             self._bookmark[1].kept()
-        return self._on_commit()
+        self._on_commit()
 
     def _finish(self, places: list[Hashable]) -> dict[str, Callable[[], bytes]]:
         """Bookmarks to keep with the results from these places."""
