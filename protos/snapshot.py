@@ -15,11 +15,13 @@ LARGEST = 65_536
 INFLATED = 524_288
 """Bytes of the JSON in it."""
 
-Total = Annotated[str, Meta(pattern=r"^(tidegate|process)_[a-z0-9_]{1,64}_total\Z")]
-"""Without a prefix of ours a device could speak for ``up`` or ``ALERTS``."""
+Total = Annotated[str, Meta(pattern=r"^(tidegate_(?!node_)|process_)[a-z0-9_]{1,64}_total\Z")]
+"""Without our prefix a device could speak for ``up``, with ``tidegate_node_`` for the bridge."""
 Plain = Annotated[
     str,
-    Meta(pattern=r"^(tidegate|process)_[a-z0-9_]{1,64}\Z(?<!_total)(?<!_bucket)(?<!_count)(?<!_sum)"),
+    Meta(
+        pattern=r"^(tidegate_(?!node_)|process_)[a-z0-9_]{1,64}\Z(?<!_total)(?<!_bucket)(?<!_count)(?<!_sum)"
+    ),
 ]
 """No name of one kind is taken for a line of another."""
 Label = Annotated[str, Meta(pattern=r"^(?!(site|node|le|quantile)\Z|__)[a-z_][a-z0-9_]{0,31}\Z")]

@@ -87,6 +87,7 @@ class _Entry:
     uptime: float | None = None
     figures: Figures | None = None
     blocks: list[Block] = field(default_factory=list)
+    series: int = 0
     refused: int = 0
     known: set[int] = field(default_factory=set)
     lines: int = 0
@@ -163,7 +164,7 @@ class Devices:
         return counts
 
     def say(self, key: Key, status: Status | None) -> None:
-        """Birth or last will; None: the broker keeps no status of it any more. ``Refused`` if there is no room."""
+        """Birth, last will, or None: the broker keeps no status of it. ``Refused`` if there is no room."""
         with self._lock:
             if status is None:
                 self._entries.pop(key, None)
@@ -187,6 +188,7 @@ class Devices:
             entry.interval, entry.uptime = snapshot.interval, snapshot.uptime
             taken = self._room(entry, snapshot.families, now)
             entry.figures = figures.read({family.name: family for family in taken})
+            entry.series = sum(map(contract.lines, taken))
             entry.blocks = [exposition.block(*key, family) for family in taken]
 
     def tidy(self) -> list[Key]:
@@ -241,7 +243,7 @@ def _device(key: Key, entry: _Entry, now: float) -> Device:
         last_seen=_wall(entry.heard, now),
         interval=entry.interval,
         uptime=entry.uptime,
-        series=entry.lines if fresh else 0,
+        series=entry.series if fresh else 0,
         refused_series=entry.refused,
         versions=birth.versions if birth else None,
         model=birth.model if birth else None,
