@@ -10,7 +10,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_node.config import Outbox as Settings
 from edge_node.connection import Connection
-from edge_node.lanes import Lane, Pace, Wait
+from edge_node.lanes import BATCH, Lane, Pace, Wait
 from edge_node.metrics import Meter
 from edge_node.outbox import Held, Outbox, Row
 from edge_node.suspects import Suspects
@@ -172,10 +172,11 @@ class MqttPublisher:
         return message._replace(probe=True)
 
     def _again(self) -> Message | float:
-        """The oldest row once more."""
+        """The oldest row once more, or seconds if there is none."""
         self._say_floor = False
-        rows = self._outbox.rows(self._outbox.floor() - 1, 1)
-        return self._repeat(rows[0], floor=rows[0].seq) if rows else 0.0
+        oldest = self._outbox.rows(self._outbox.floor() - 1, BATCH)
+        repeated = (self._repeat(row, floor=row.seq) for row in oldest)
+        return next((it for it in repeated if isinstance(it, Message)), 0.0)
 
     def _repeat(self, row: Row, floor: int | None) -> Message | float:
         """The row, saying that it was not sent when it was made."""

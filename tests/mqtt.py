@@ -2,8 +2,10 @@
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from queue import Queue
 from typing import Any
 
@@ -12,9 +14,10 @@ from paho.mqtt.client import Client, MQTTMessage, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion
 
 from deploy.demo.broker import Broker
-from deploy.demo.processes import HOST, wait_until
+from deploy.demo.processes import HOST, Child, wait_until
 from protos import result as contract
 from protos.result import Result
+from tests.services import require
 
 PATIENCE = 20.0
 """Seconds; only something broken needs them."""
@@ -85,6 +88,20 @@ def restart(broker: Broker) -> None:
     """Start a killed broker again, on its old port; it remembers nothing."""
     broker.process.__enter__()
     assert wait_until(lambda: _answers(broker), PATIENCE)
+
+
+@contextmanager
+def mosquitto(folder: Path, *lines: str) -> Iterator[Broker]:
+    """A Mosquitto with these lines of configuration and its own defaults; its log has every connection."""
+    program = require("mosquitto")
+    with socket.create_server((HOST, 0)) as free:
+        port = free.getsockname()[1]
+    config = folder / "mosquitto.conf"
+    # `user root`: a change of user would undo the kernel's promise to end the broker with this process
+    config.write_text("\n".join((f"listener {port} {HOST}", "user root", "log_type all", *lines)))
+    with Child("broker", [program, "-c", config], folder / "broker.log") as process:
+        assert wait_until(lambda: "running" in process.log.read_text(), PATIENCE), process.log.read_text()
+        yield Broker("mosquitto", HOST, port, process)
 
 
 def _answers(broker: Broker) -> bool:

@@ -1,8 +1,6 @@
 """Results on their way to a broker that is there: announced, in order, confirmed, and a clean goodbye."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +8,14 @@ import pytest
 import trustme
 
 from deploy.demo.broker import Broker, installed, open_broker
-from deploy.demo.processes import HOST, Child, wait_until
+from deploy.demo.processes import HOST, wait_until
 from edge_node.config import Mqtt, Node, Tls
 from edge_node.connection import WINDOW, Connection
 from edge_node.errors import NodeError
 from edge_node.identity import Identity
 from edge_node.metrics import Meter
 from protos.result import Result
-from tests.mqtt import PATIENCE, subscribed
+from tests.mqtt import PATIENCE, mosquitto, subscribed
 from tests.publishing import BIRTH, publishing
 from tests.services import require
 
@@ -137,18 +135,6 @@ def test_without_a_subscriber_results_are_let_go_where_the_settings_say_so(
     assert arrived == [3]
 
 
-@contextmanager
-def mosquitto(folder: Path, *lines: str) -> Iterator[Broker]:
-    """A Mosquitto with a configuration of its own."""
-    with open_broker(folder, "mosquitto") as plain:
-        config = folder / "mosquitto.conf"
-        kept = config.read_text().replace("allow_anonymous true\n", "").replace("dest stdout", "dest stderr")
-    config.write_text("\n".join((kept, "log_type all", *lines)))
-    with Child("broker", [require("mosquitto"), "-c", config], folder / "broker.log") as process:
-        assert wait_until(lambda: "running" in process.log.read_text(), PATIENCE), process.log.read_text()
-        yield Broker("mosquitto", HOST, plain.port, process)
-
-
 def refusals(broker: Broker) -> int:
     return broker.process.log.read_text().count("not authorised")
 
@@ -219,5 +205,5 @@ def test_a_file_that_cannot_be_used_is_named(workplace: Path, settings: dict[str
     (workplace / "text").write_text("no certificate")
     trustme.CA().cert_pem.write_to_path("ca.pem")
     with pytest.raises(NodeError) as caught:
-        Connection(Mqtt(host=HOST, **settings), Identity(Node(site="lab", name="a")), {}, Meter())
+        Connection(Mqtt(host=HOST, **settings), Identity(Node(site="lab", name="a")), dict, Meter())
     assert str(caught.value).startswith(f"[mqtt] {problem}")
