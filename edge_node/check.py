@@ -22,7 +22,7 @@ def check(settings: EdgeConfig) -> Iterator[str]:
     gate = make_gate(settings.gate, model)
     for_manifest(manifest)
     meter, identity = Meter(), Identity(settings.node)
-    connection = Connection(settings.mqtt, identity, {}, meter) if settings.mqtt else None
+    connection = Connection(settings.mqtt, identity, dict, meter) if settings.mqtt else None
     oversight = oversee(settings, model, gate, lambda: False)
     open_source(settings.source, connection, meter)
     yield f"model    {manifest.name} {manifest.version}, {manifest.precision}, {len(manifest.labels)} classes"

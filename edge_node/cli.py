@@ -104,6 +104,17 @@ def _certificate(options: argparse.Namespace) -> None:
     print(*show.lines(found, certificate.verify(found, shown)), sep="\n")
 
 
+def _label(options: argparse.Namespace) -> None:
+    from edge_node import config, labels
+    from edge_node.errors import NodeError
+
+    settings = config.load(options.config)
+    if settings.mqtt is None:
+        raise NodeError(f"{options.config}: labels go by way of a broker: add a section [mqtt]")
+    with options.labels or sys.stdin as lines:
+        print(f"sent {labels.send(settings.mqtt, labels.read(lines))} labels")
+
+
 def _prepare(options: argparse.Namespace) -> None:
     from edge_node.prepare.cli import main as prepare
 
@@ -150,6 +161,17 @@ def _parser() -> argparse.ArgumentParser:
     certificate.set_defaults(command=_certificate)
     certificate.add_argument("action", choices=("show",))
     certificate.add_argument("artifact", type=Path, metavar="ARTIFACT_DIR")
+
+    label = commands.add_parser("label", help="tell nodes what samples really were, once that is known")
+    label.set_defaults(command=_label)
+    label.add_argument("--config", type=Path, required=True, metavar="node.toml", help="for its [mqtt]")
+    label.add_argument(
+        "labels",
+        nargs="?",
+        type=argparse.FileType(),
+        metavar="FILE",
+        help="a line each: id of the result, comma, label; default: standard input",
+    )
 
     prepare = commands.add_parser(
         "prepare",

@@ -48,21 +48,25 @@ _CALLBACKS = ("on_connect", "on_disconnect", "on_publish", "on_subscribe", "on_m
 log = logging.getLogger(__name__)
 
 
+Birth = Callable[[], Mapping[str, Any]]
+"""What a birth message says beside state and session, asked each time that one goes out."""
+
+
 class Connection:
     """MQTT 5, QoS 1; a birth message each time it stands, a last will with the same session number.
 
     A thread of its own drives it: it sends what is ready, reads what the broker says, reconnects.
     """
 
-    def __init__(self, settings: Mqtt, identity: Identity, birth: Mapping[str, Any], meter: Meter) -> None:
+    def __init__(self, settings: Mqtt, identity: Identity, birth: Birth, meter: Meter) -> None:
         self.identity, self._settings, self._meter = identity, settings, meter
-        self._birth = Message(self.topic("status"), _status("online", identity, birth))
+        self._birth = birth
         self._death = Message(self.topic("status"), _status("offline", identity, {}))
         self._client = self._make_client()
         self._loop: mqtt.Loop | None = None
         self._outgoing: Outgoing | None = None
         self._incoming: Incoming | None = None
-        self._listening: tuple[str, Callable[[bytes], None]] | None = None
+        self._listening: dict[str, Callable[[bytes], None]] = {}
         self._report: tuple[str, float, Callable[[], bytes]] | None = None
         self._report_at = -math.inf
         self._receipts: deque[int] = deque()
@@ -102,8 +106,8 @@ class Connection:
         self._incoming = incoming
 
     def listen(self, topic: str, handler: Callable[[bytes], None]) -> None:
-        """Hand over what arrives at this topic, on the connection's thread; said once, before entering."""
-        self._listening = topic, handler
+        """Hand over what arrives at this topic, on the connection's thread; said before entering."""
+        self._listening[topic] = handler
 
     def report(self, topic: str, every: float, make: Callable[[], bytes]) -> None:
         """Publish what this makes at QoS 0, every so many seconds while connected; said before entering."""
@@ -236,16 +240,16 @@ class Connection:
         self._meter.connected.set(1)
         self._window = min(WINDOW, getattr(limits, "ReceiveMaximum", WINDOW))
         self._largest = getattr(limits, "MaximumPacketSize", math.inf)
-        self._publish(self._birth, retain=True)
+        self._publish(
+            Message(self.topic("status"), _status("online", self.identity, self._birth())), retain=True
+        )
         if self._outgoing:
             self._outgoing.begin()
         self._subscribe(client, resumed=flags.session_present)
         return self._say("is connected", logging.INFO)
 
     def _subscribe(self, client: paho.Client, *, resumed: bool) -> None:
-        filters = []
-        if self._listening:
-            filters.append((self._listening[0], SubscribeOptions(qos=0)))
+        filters = [(topic, SubscribeOptions(qos=0)) for topic in self._listening]
         if self._incoming:
             self._receipts.clear()
             self._incoming.begin(resumed=resumed)
@@ -280,8 +284,8 @@ class Connection:
                 self._say(f"refuses the subscription to {topic}: {reason}", logging.ERROR)
 
     def _on_message(self, _client: Any, _data: Any, message: paho.MQTTMessage) -> None:
-        if self._listening and message.topic == self._listening[0]:
-            self._listening[1](bytes(message.payload))
+        if handler := self._listening.get(message.topic):
+            handler(bytes(message.payload))
         elif self._incoming:
             self._useful = True
             self._incoming.take(message)

@@ -179,6 +179,15 @@ class Meter:
             "How many equally likely samples would say as much as those behind the two estimates.",
             registry=registry,
         )
+        self.late_labels = Counter(
+            "tidegate_labels",
+            "Late labels, by what became of them: of a remembered sample, of an unknown one, unreadable.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.nonfinite = Counter(
+            "tidegate_nonfinite_logits", "Samples whose logits held NaN or infinity.", registry=registry
+        )
         self.threshold = Gauge(
             "tidegate_gate_threshold", "Score from which the edge is trusted now.", registry=registry
         )
@@ -194,6 +203,9 @@ class Meter:
         }
         self.duration = {route: self.durations.labels(route) for route in ROUTES}
         self.stage = {stage: self.stages.labels(stage) for stage in STAGES}
+        self.labels = {
+            outcome: self.late_labels.labels(outcome) for outcome in ("used", "unknown", "invalid")
+        }
         self.sent = self.cloud_payload.labels("sent")
         self.received = self.cloud_payload.labels("received")
         self.dropped = {reason: self.dropped_results.labels(reason) for reason in DROPS}
@@ -201,6 +213,8 @@ class Meter:
     def edge(self, confidence: float, preprocess: float, predict: float, payload: int) -> None:
         """One pass of the edge model: seconds by stage, bytes that the cloud would have got."""
         self.confidence.observe(confidence)
+        if not confidence:
+            self.nonfinite.inc()
         self.stage["preprocess"].observe(preprocess)
         self.stage["predict"].observe(predict)
         self.cloud_only_payload.inc(payload)

@@ -4,6 +4,7 @@ from collections.abc import Hashable
 from threading import Lock
 
 from edge_node.fallback import Deferral, Done, Outcome
+from edge_node.outbox import Held
 from protos.result import Result
 
 
@@ -13,7 +14,14 @@ class Kept:
     def __init__(self) -> None:
         self.results: list[Result] = []
 
-    def publish(self, result: Result, *, place: Hashable = None) -> None:  # noqa: ARG002
+    def publish(
+        self,
+        result: Result,
+        *,
+        place: Hashable = None,  # noqa: ARG002 - nothing survives a test
+        hold: Held | None = None,  # noqa: ARG002
+        release: str | None = None,  # noqa: ARG002
+    ) -> None:
         self.results.append(result)
 
 

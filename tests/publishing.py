@@ -79,7 +79,7 @@ def publishing(  # noqa: PLR0913 - each has a default that most tests want
     place = folder / f"outbox-{name}"
     with Outbox(settings, place, meter) as opened:
         identity = Identity(Node(site="lab", name=name), opened.session, opened.stream)
-        connection = Connection(Mqtt(host=HOST, port=port, **mqtt), identity, BIRTH, meter)
+        connection = Connection(Mqtt(host=HOST, port=port, **mqtt), identity, lambda: BIRTH, meter)
         made = Publishing(MqttPublisher(connection, opened, settings, meter), opened, meter, place)
         made.publish(early)
         assert wait_until(lambda: opened.committed() >= opened.next_seq + early - 1, PATIENCE)

@@ -4,6 +4,7 @@ The gate says how sure the edge is; here is decided what follows from it, and le
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -14,6 +15,9 @@ from edge_node.gate.budget import Controller
 from edge_node.gate.confidence import Decision
 from edge_node.gate.standing import Standing, Uncertified
 from protos.result import Reason
+
+KEEP_EVERY = 100
+"""Answers of the cloud from one saving of the standing to the next."""
 
 
 class Ruling(NamedTuple):
@@ -86,6 +90,12 @@ class Oversight:
         self, pace: Pace, audit: Audit, standing: Standing | Uncertified, benefit: Benefit | None = None
     ) -> None:
         self.pace, self.audit, self.standing, self.benefit = pace, audit, standing, benefit
+        self._keep: Callable[[], None] = lambda: None
+        self._learnt = 0
+
+    def keep(self, save: Callable[[], None]) -> None:
+        """Call this whenever the standing has learnt what should survive a crash."""
+        self._keep = save
 
     def rule(self, request_id: str, decision: Decision, nbytes: int) -> Ruling:
         """What to do with a sample whose offload would take ``nbytes`` of payload."""
@@ -137,6 +147,10 @@ class Oversight:
         return True
 
     def _turned(self, before: int) -> None:
-        """Count anew once the certificate has been withdrawn or restored."""
-        if self.standing.turns != before:
+        """Count anew once the certificate has been withdrawn or restored; see to it that this is kept."""
+        self._learnt += 1
+        turned = self.standing.turns != before
+        if turned:
             self.audit.restart()
+        if turned or self._learnt % KEEP_EVERY == 0:
+            self._keep()

@@ -1,7 +1,7 @@
 """The whole path of a sample in this process, through the Python API: each sample has its one result."""
 
 import math
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -200,8 +200,8 @@ def test_a_set_stop_ends_a_run(tmp_path: Path, artifact: Artifact) -> None:
     stop = Event()
 
     class Stopping(Kept):
-        def publish(self, result: Result, *, place: Hashable = None) -> None:
-            super().publish(result, place=place)
+        def publish(self, result: Result, **more: Any) -> None:
+            super().publish(result, **more)
             stop.set()
 
     kept = Stopping()

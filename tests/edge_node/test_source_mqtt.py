@@ -29,7 +29,7 @@ def source(
 ) -> tuple[MqttSource, Connection]:
     """A source, and the connection that brings it its samples, not yet at work."""
     meter, node = meter or Meter(), Node(site="lab", name=name)
-    connection = Connection(Mqtt(host=broker.host, port=broker.port), Identity(node), {}, meter)
+    connection = Connection(Mqtt(host=broker.host, port=broker.port), Identity(node), dict, meter)
     return MqttSource(config.MqttSource(topic=topic, **settings), connection, meter), connection
 
 

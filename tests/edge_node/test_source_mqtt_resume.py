@@ -55,7 +55,7 @@ def answering(port: int, folder: Path, topic: str = "s/+", queue: int = 100) -> 
     """A source at work that goes on where the outbox in this folder says; it ends as by a crash."""
     meter, stop = Meter(), Event()
     connection = Connection(
-        Mqtt(host=HOST, port=port), Identity(Node(site="lab", name=folder.name)), {}, meter
+        Mqtt(host=HOST, port=port), Identity(Node(site="lab", name=folder.name)), dict, meter
     )
     source = MqttSource(config.MqttSource(topic=topic, queue=queue), connection, meter)
     with Outbox(config.Outbox(linger=LINGER), folder, meter) as outbox:
@@ -134,7 +134,7 @@ def test_a_number_used_anew_is_a_new_message(
 
 def test_a_message_that_is_dropped_is_acknowledged() -> None:
     meter, sent = Meter(), list[int]()
-    connection = Connection(Mqtt(host=HOST), Identity(Node(site="lab", name="a")), {}, meter)
+    connection = Connection(Mqtt(host=HOST), Identity(Node(site="lab", name="a")), dict, meter)
     source = MqttSource(config.MqttSource(topic="s/+", queue=1), connection, meter)
     bookmark = MqttBookmark(None, sent.append, at_once=10)
     source._bookmark = bookmark
