@@ -27,7 +27,7 @@ class Reason(StrEnum):
     CLOUD = auto()
     """The edge was not; the cloud answered."""
     CLOUD_TIMEOUT = auto()
-    """The cloud had not answered by the deadline."""
+    """The cloud had not answered by the deadline, or was not expected to: then it was not asked."""
     CLOUD_UNREACHABLE = auto()
     """There was no connection to the cloud."""
     CLOUD_SATURATED = auto()
@@ -35,7 +35,7 @@ class Reason(StrEnum):
     CLOUD_ERROR = auto()
     """The cloud refused the call or sent something that is no answer."""
     CIRCUIT_OPEN = auto()
-    """The cloud failed too often lately: it was not asked."""
+    """The cloud is not there, or failed too often lately: it was not asked."""
     BUDGET_EXHAUSTED = auto()
     """The offload budget had no room for it."""
     NO_GAIN = auto()

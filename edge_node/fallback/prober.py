@@ -64,6 +64,7 @@ class Prober:
         """Look no more; what is under way is cancelled."""
         self._stopping.set()
         self._doubt.set()
+        self._channel.close()  # a look at a cloud that hangs would take its time
         self._thread.join()
         self._channel.close()
 
@@ -72,8 +73,9 @@ class Prober:
         self._doubt.set()
 
     def lose(self, error: str) -> None:
-        """Open the circuit until the cloud has been seen again; say so once for each new trouble."""
-        if error != self.trouble:
+        """Open the circuit until the cloud has been seen again; say so once for each new kind of trouble."""
+        kind, _, _ = error.partition(":")  # the status: gRPC has many words for one
+        if not (self.trouble or "").startswith(kind) and not self._stopping.is_set():
             log.warning("cloud %s is lost: %s", self._settings.target, error)
         self.trouble = error
         self._breaker.lost()
@@ -108,6 +110,8 @@ class Prober:
             name = verify(self._channel, self._settings, self._artifact, timeout)
         except grpc.RpcError as error:
             self.lose(f"{error.code().name}: {error.details()}")
+            return False
+        except ValueError:  # of a channel that ``stop`` has closed
             return False
         self.route = Route(self._channel.unary_unary(METHOD), name)
         if self._breaker.state is State.OPEN:

@@ -27,8 +27,9 @@ from protos.artifact import Artifact
 from protos.codec import Tensor
 from protos.result import Reason, Result
 from tests.edge_node.asking import fallback
-from tests.edge_node.clouds import Context, Counted, cloud, numbers, refuses, surer
-from tests.nodes import PATIENCE
+from tests.edge_node.clouds import HOST, Context, Counted, cloud, numbers, refuses, surer
+from tests.fakes import Kept
+from tests.nodes import PATIENCE, opened, settings
 from tests.results import CONFIDENT, result
 
 LABELS = ("red", "green", "blue")
@@ -269,6 +270,21 @@ def test_without_an_outbox_the_first_word_of_the_cloud_is_the_last() -> None:
         assert courier.hold(CONFIDENT, 0.0, numbers(0)) is None
         courier.ask(CONFIDENT, 0.0, Deferral("one", numbers(0), 0.0))
     assert said == [(CONFIDENT, Outcome(Reason.EDGE_ONLY))]
+
+
+def test_a_node_without_an_outbox_corrects_itself_too(tmp_path: Path, artifact: Artifact) -> None:
+    kept = Kept()
+    with cloud() as port:
+        to = {"target": f"{HOST}:{port}", "model": "cloud", "delivery": "provisional"}
+        with opened(settings(tmp_path, artifact, cloud=to), kept) as node:
+            first = node.infer(np.array([0, 0.5, 0], np.float32))
+            sure = node.infer(np.array([0, 5, 0], np.float32))
+            assert wait_until(lambda: len(kept.results) == 3, PATIENCE)
+    assert (first.state, first.route, first.reason) == ("provisional", "edge", "deferred")
+    assert (sure.state, sure.reason) == ("final", "confident")
+    (answer,) = (it for it in kept.results if it.id == first.id and it.state == "final")
+    assert (answer.route, answer.reason, answer.edge) == ("cloud", "cloud", first.edge)
+    assert answer.seq > first.seq
 
 
 def test_a_final_result_of_another_boot_has_the_latency_that_is_known() -> None:

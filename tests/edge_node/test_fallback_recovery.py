@@ -1,6 +1,7 @@
 """A cloud that is absent, dies, hangs or comes back as another: found again, and held to its model."""
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from threading import Event
@@ -9,6 +10,7 @@ import grpc
 import pytest
 
 from deploy.demo.processes import wait_until
+from edge_node.fallback.prober import LOOK
 from protos import inference_pb2 as pb
 from protos.artifact import Artifact
 from protos.result import Reason
@@ -150,3 +152,22 @@ def test_a_server_without_the_call_for_metadata_is_an_error(artifact: Artifact) 
     with cloud(described=unknown) as port, fallback(port, artifact) as asker:
         outcome = asker.ask()
     assert (outcome.reason, outcome.error) == (Reason.CIRCUIT_OPEN, "UNIMPLEMENTED: what?")
+
+
+def test_a_node_stops_at_once_while_the_cloud_hangs(artifact: Artifact) -> None:
+    released, hanging, asked = Event(), Event(), Event()
+
+    def hangs(request: pb.ModelMetadataRequest, context: Context) -> pb.ModelMetadataResponse:
+        if hanging.is_set():
+            asked.set()
+            released.wait(PATIENCE)
+        return describe()(request, context)
+
+    with cloud(described=hangs) as port:
+        with fallback(port, artifact) as asker:
+            hanging.set()
+            asker.fallback._prober.lose("a test")
+            assert asked.wait(PATIENCE)
+            stopping = time.monotonic()
+        assert time.monotonic() - stopping < LOOK
+        released.set()
