@@ -52,8 +52,9 @@ COLUMNS = (
 INTRODUCTION = """\
 # Drift: the budget holds, the certificate is withdrawn, and what gains nothing stops
 
-Made by `{command}`: {runs} runs a row, each with a certificate of its own, through the
-objects that the node uses (`Oversight`, `Standing`, `Audit`, `Controller`, `Benefit`), without a network.
+Made by `{command}`.
+{runs} runs a row, each with a certificate of its own, through the objects that the node uses (`Oversight`,
+`Standing`, `Audit`, `Controller`, `Benefit`), without a network.
 A stream is drawn from clean inputs that certified nothing, then from degraded ones. Offload budget
 {budget:.0%} of the inputs, mode `{mode}`, {audited:.0%} audited, on alarm `{policy}`.
 
@@ -70,6 +71,21 @@ A stream is drawn from clean inputs that certified nothing, then from degraded o
 - **labelled**: the same streams, where labels of {labels:.0%} of what the cloud has answered come {late}
   inputs late. **at last**: over the last {tail:,} inputs. **stopped**: runs in which offloading was found
   not to pay (a gain below 5 points an offload), and the median number of labels that took.
+
+What it shows:
+
+- The budget holds in every row, where the fixed threshold would have sent up to 70 %.
+- Where disagreement at least doubles, the certificate falls within the published audits: always on
+  Fashion-MNIST, in 8 to 10 of 10 runs on photos. Where it grows by less, the alarm comes later or not at all;
+  there the promise is in truth still kept, as the column `drop` says.
+- **Another person is another matter.** On subject 1 the promise breaks while edge and cloud disagree no more
+  often than on the two people certified: no audit without labels can see that. Late labels do. Who has
+  people, sites or cameras certifies with groups, and with many of them.
+- **Without labels the hybrid can fall below edge-only**: on Fashion-MNIST in noise or low resolution the
+  cloud is worse than the edge, and nothing but the truth tells. The budget bounds the loss. With late labels
+  the offloads stop: until then low resolution costs more than noise would, at last neither does. The photos
+  show no such loss: in noise and low light an offload gains 1 to 2 points, less than the 5 that it must, and
+  about half of the runs stop for that.
 """
 
 

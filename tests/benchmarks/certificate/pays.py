@@ -4,29 +4,22 @@ Writes ``docs/reports/certificate-pays.md``: certifies with ``edge-node prepare 
 cloud server and nodes as processes over the demo's link ``lte``, on samples that nothing was tuned on.
 """
 
-import shutil
 import subprocess
 import sysconfig
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.request import urlopen
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy.demo.broker import open_broker
 from deploy.demo.collect import Collector
 from deploy.demo.comparison import Column, Comparison, compare
-from deploy.demo.fleet import POLICIES, Node, Site, open_cloud
-from deploy.demo.link import PROFILES, Link
+from deploy.demo.fleet import POLICIES, Node
+from deploy.demo.link import PROFILES
 from deploy.demo.photos import images
 from deploy.demo.photos.build import Pair
-from deploy.demo.processes import wait_until
 from deploy.demo.report import describe, markdown_table
-from deploy.demo.run import _ended, _ended_badly, _nodes
 from deploy.demo.scenario import Scenario, Stream
 from edge_node.gate import certificate
 from protos import artifact
@@ -34,13 +27,11 @@ from protos.result import Result
 from tests.benchmarks.certificate import fashion
 from tests.benchmarks.certificate.banks import fashion_pair, photo_files, photos_pair
 from tests.benchmarks.certificate.options import REPORTS, Options, options
+from tests.benchmarks.certificate.running import AUDITS, LINK, VALID, files_in, run
 from tests.benchmarks.table import machine
 
-LINK = "lte"
 REPORT = REPORTS / "certificate-pays.md"
 DRAWS = 1000
-AUDITS = 'tidegate_audits{outcome="answered"}'
-VALID = 'tidegate_certificate_standing{ground="valid"}'
 SECONDS = "tidegate_cloud_only_latency_seconds"
 INTRODUCTION = """\
 # It pays: the certified hybrid beside cloud-only over `{link}`
@@ -96,8 +87,8 @@ def _trials(chosen: Options) -> Iterator[Trial]:
 def _fashion(folder: Path, pair: Pair) -> Trial:
     pool = fashion.load().pool
     cert, test = pool.take(slice(6250)), pool.take(slice(6250, 14_250))
-    _files(folder / "cert", [(f"{at:05}.png", fashion.png(it)) for at, it in enumerate(cert.pixels)])
-    _files(folder / "test", [(f"{at:05}.png", fashion.png(it)) for at, it in enumerate(test.pixels)])
+    files_in(folder / "cert", [(f"{at:05}.png", fashion.png(it)) for at, it in enumerate(cert.pixels)])
+    files_in(folder / "test", [(f"{at:05}.png", fashion.png(it)) for at, it in enumerate(test.pixels)])
     _labels(folder, cert.labels)
     return Trial(
         name="Fashion-MNIST",
@@ -117,9 +108,9 @@ def _photos(folder: Path, pair: Pair, source: Path) -> Trial:
     truth = images.read_labels(source / "images.csv", files)
     order = np.random.default_rng(0).permutation(len(files))
     cert, test = ([files[at] for at in rows] for rows in (sorted(order[:750]), sorted(order[750:])))
-    _files(folder / "cert", [(it.name, it.read_bytes()) for it in cert])
+    files_in(folder / "cert", [(it.name, it.read_bytes()) for it in cert])
     shown = [(f"{turn}-{it.name}", it) for turn in range(4) for it in test]
-    _files(folder / "test", [(name, it.read_bytes()) for name, it in shown])
+    files_in(folder / "test", [(name, it.read_bytes()) for name, it in shown])
     _labels(folder, [truth[it.name] for it in cert])
     return Trial(
         name="Photos",
@@ -132,13 +123,6 @@ def _photos(folder: Path, pair: Pair, source: Path) -> Trial:
         rate=4.0,
         note="EfficientNet-Lite0 int8 → Lite2; 150 TUNE, 600 CERT, 250 TEST photos, shown four times each",
     )
-
-
-def _files(folder: Path, files: Sequence[tuple[str, bytes]]) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    for name, content in files:
-        (folder / name).write_bytes(content)
 
 
 def _labels(folder: Path, labels: Sequence[int] | NDArray[np.int64]) -> None:
@@ -195,43 +179,16 @@ def _section(trial: Trial, folder: Path) -> str:
 
 
 def _compared(scenario: Scenario, run_dir: Path) -> tuple[Comparison, dict[str, float]]:
-    """All three policies at once on the same samples, and the last that the hybrid's metrics said.
+    """All three policies at once on the same samples, and the last that the hybrid's metrics said."""
+    page: dict[str, float] = {}
 
-    Ends the program if the counts do not add up.
-    """
-    shutil.rmtree(run_dir, ignore_errors=True)
-    run_dir.mkdir(parents=True)
-    with ExitStack() as stack:
-        link = stack.enter_context(Link(PROFILES[LINK]))
-        broker = stack.enter_context(open_broker(run_dir))
-        cloud = stack.enter_context(open_cloud(run_dir, scenario))
-        collector = stack.enter_context(Collector(broker))
-        nodes = stack.enter_context(_nodes(Site(run_dir, scenario, link, broker, cloud), POLICIES))
-        latest = time.monotonic() + 120 + 3 * scenario.seconds
-        hybrid = next(node for node in nodes if node.id.site == "hybrid")
-        page: dict[str, float] = {}
-        while time.monotonic() < latest and not all(_ended(node.process) for node in nodes):
-            page = _page(hybrid) or page
-            time.sleep(1)
-        failures = _ended_badly(node.process for node in nodes)
-        expected = scenario.samples * len(POLICIES)
-        wait_until(lambda: sum(map(len, collector.everything().values())) >= expected, 10)
-        comparison = compare(scenario, nodes, collector)
-        if failures := [*failures, *collector.invalid(), *comparison.miscounts()]:
-            raise SystemExit("\n".join(failures))
-        return comparison, page
+    def finish(nodes: Sequence[Node], collector: Collector) -> Comparison:
+        found = compare(scenario, nodes, collector)
+        if miscounts := found.miscounts():
+            raise SystemExit("\n".join(miscounts))
+        return found
 
-
-def _page(node: Node) -> dict[str, float]:
-    """The node's metrics by name and labels; empty where it has no page, or none any more."""
-    try:
-        with urlopen(node.metrics, timeout=5) as answer:
-            lines = answer.read().decode().splitlines()
-    except (OSError, ValueError):
-        return {}
-    return {
-        name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")
-    }
+    return run(scenario, run_dir, POLICIES, page.update, finish), page
 
 
 def _goals(comparison: Comparison, trial: Trial) -> str:
