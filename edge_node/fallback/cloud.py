@@ -139,6 +139,10 @@ class CloudFallback:
         if not (self._slots.take_spare() if call.spare else self._slots.take(left * call.deferral.patient)):
             self._settle(call, 0)
             return Reason.CLOUD_SATURATED
+        if not self._breaker.valid(call.permit):  # it has opened while we waited for the slot
+            self._slots.give(spare=call.spare)
+            self._settle(call, 0)
+            return Reason.CIRCUIT_OPEN
         return None
 
     def _attempt(self, call: Call) -> None:

@@ -248,6 +248,23 @@ def test_the_budget_is_asked_last_but_for_a_slot(artifact: Artifact) -> None:
         assert purse.asked == 2, "the circuit is open"
 
 
+def test_a_circuit_that_opens_while_a_patient_deferral_waits_for_a_slot_stops_it(artifact: Artifact) -> None:
+    held, purse = Held(), Purse(1000)
+    counted = Counted(held)
+    with cloud(counted) as port, fallback(port, artifact, max_inflight=1, budget=purse) as asker:
+        asker.send()
+        assert held.asked.wait(PATIENCE)
+        waited: list[Answers] = []
+        waiting = Thread(target=lambda: waited.append(asker.send(patient=True)))
+        waiting.start()
+        assert wait_until(lambda: purse.asked == 2, PATIENCE)
+        asker.fallback._breaker.lost()
+        held.let_go.set()
+        waiting.join()
+    assert [it.reason for it in waited[0].outcomes] == [Reason.CIRCUIT_OPEN]
+    assert (len(counted.calls), purse.pending) == (1, 0)
+
+
 @pytest.mark.parametrize(("kind", "reason"), [("audit", Reason.CLOUD), ("held", Reason.BUDGET_EXHAUSTED)])
 def test_an_audit_has_a_budget_of_its_own_and_a_held_input_has_not(
     artifact: Artifact, kind: str, reason: Reason
