@@ -23,11 +23,17 @@ class Box(Outbox):
         self.meter = Meter()
         super().__init__(config.Outbox(**{"linger": 0.001, "ballast": 0, **settings}), folder, self.meter)
 
-    def put(self, count: int, **more: Any) -> None:
-        """The next so many results; ``more`` goes with the last."""
+    def put(self, count: int, sample: str = "x", **more: Any) -> None:
+        """The next so many results, of this sample; ``more`` goes with the last."""
         for left in reversed(range(count)):
             seq = self._last + 1
-            made = result(id=f"lab.a.{self.session}.{seq}", seq=seq, stream=self.stream, error=f"{seq:0500}")
+            made = result(
+                id=f"lab.a.{self.session}.{seq}",
+                seq=seq,
+                stream=self.stream,
+                sample=sample,
+                error=f"{seq:0500}",
+            )
             self.append(made, **(more if not left else {}))
 
     def settle(self) -> None:
