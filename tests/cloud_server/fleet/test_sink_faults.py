@@ -2,7 +2,7 @@
 
 import random
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,12 +28,13 @@ DYING = "tests.cloud_server.fleet.dying"
 
 
 @contextmanager
-def delivering(device: Device, pace: float = 0.003) -> Iterator[None]:
-    """The device at work meanwhile; on leaving it has delivered everything."""
+def delivering(device: Device, lives: int = 2) -> Iterator[None]:
+    """The device at work through so many lives of a sink; on leaving it has delivered everything."""
+    seconds = lives * SECONDS_A_LIFE
     with ThreadPoolExecutor(1) as pool:
-        delivery = pool.submit(device.deliver, LONG, pace)
+        delivery = pool.submit(device.deliver, seconds + LONG, seconds / COUNT)
         yield
-        delivery.result(LONG)
+        delivery.result()
 
 
 def count(database: str | None) -> int:
@@ -57,25 +58,23 @@ def died(process: Child) -> None:
     assert process.poll() == -signal.SIGKILL, process.last_line()
 
 
-def killed_at(point: str, seeds: Iterable[int], settings: Fleet, device: Device, folder: Path) -> None:
-    """Sinks die one after another at this point; the last one does not. Everything is there, in order."""
+def killed_at(points: Sequence[str], settings: Fleet, device: Device, folder: Path) -> None:
+    """Sinks die one after another, each at its point; the last one does not. All is there, in order."""
+    chance = random.Random(len(points))
     subscribe(settings)
-    with delivering(device):
-        for seed in seeds:
-            script = ("-m", DYING, "good", point, str(random.Random(seed).randint(1, 4)))
-            with process(settings, folder / str(seed), script) as dying:
+    with delivering(device, len(points) + 1):
+        for life, point in enumerate(points):
+            script = ("-m", DYING, "good", point, str(chance.randint(1, 4)))
+            with process(settings, folder / str(life), script) as dying:
                 died(dying)
         with process(settings, folder / "last"):
-            assert wait_until(lambda: count(settings.database) == COUNT, LONG)
             assert wait_until(lambda: device.confirmed == COUNT - 1, LONG)
     assert settings.database
     assert ids(settings.database) == device.ids
 
 
-@pytest.mark.parametrize("point", POINTS)
-def test_a_sink_killed_at_every_point(broker: Broker, root: str, tmp_path: Path, point: str) -> None:
-    settings = sinks.fleet(broker, root, f"sqlite:///{tmp_path}/fleet.sqlite")
-    killed_at(point, [1], settings, Device(broker, root, COUNT), tmp_path)
+def test_a_sink_killed_at_every_point(broker: Broker, root: str, database: str, tmp_path: Path) -> None:
+    killed_at(POINTS, sinks.fleet(broker, root, database), Device(broker, root, COUNT), tmp_path)
 
 
 @pytest.mark.slow
@@ -83,8 +82,7 @@ def test_a_sink_killed_at_every_point(broker: Broker, root: str, tmp_path: Path,
 def test_a_sink_killed_at_every_point_often(
     broker: Broker, root: str, database: str, tmp_path: Path, point: str
 ) -> None:
-    settings = sinks.fleet(broker, root, database)
-    killed_at(point, range(20), settings, Device(broker, root, COUNT), tmp_path)
+    killed_at([point] * 20, sinks.fleet(broker, root, database), Device(broker, root, COUNT), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +108,7 @@ def killed_at_random(times: int, settings: Fleet, device: Device, folder: Path) 
     """Sinks are killed at random instants, each after it has stored something. Everything is there, once."""
     chance = random.Random(times)
     subscribe(settings)
-    with delivering(device, pace=times * SECONDS_A_LIFE / COUNT):
+    with delivering(device, times):
         for life in range(times):
             before = count(settings.database)
             with process(settings, folder / str(life)) as sink:
@@ -148,7 +146,7 @@ def test_a_broker_that_dies_and_forgets_everything(tmp_path: Path, database: str
     with open_broker(tmp_path) as broker:
         device = Device(broker, "tidegate", COUNT)
         with sinking(sinks.fleet(broker, "tidegate", database)) as meter:
-            with delivering(device, pace=0.002):
+            with delivering(device):
                 for share in (1, 2):
                     assert wait_until(lambda: stored(meter) > share * COUNT / 4, LONG)  # noqa: B023
                     mqtt.kill(broker)
@@ -162,7 +160,7 @@ def test_a_postgres_that_crashes(broker: Broker, root: str, caplog: pytest.LogCa
     with cluster() as server:
         settings = sinks.fleet(broker, root, server.url("postgres"))
         device = Device(broker, root, COUNT)
-        with sinking(settings) as meter, delivering(device, pace=0.002):
+        with sinking(settings) as meter, delivering(device):
             for share in (1, 2):
                 with server.running() as child:
                     assert wait_until(lambda: stored(meter) > share * COUNT / 4, LONG)  # noqa: B023
