@@ -23,7 +23,7 @@ POINTS = {
     "after checkpoint": ("PRAGMA wal_checkpoint", True),
 }
 """What a statement begins with, and whether it is over."""
-SAMPLES = 400
+SAMPLES = 300
 TRANSACTION = 7
 """Samples of one transaction."""
 RECEIVED = "received"
