@@ -17,7 +17,7 @@ from tests.deploy.fleet_broker import SUCCESS, WAIT, Broker, connect, install, l
 NO_SUBSCRIBER, NOT_AUTHORIZED = 0x10, 0x87
 SHORTER, LONGER = "lab", "lab/b/result"
 WILDCARDS = ("+", "+/+", "lab/+", "+/b", "lab/#", "$SYS/#")
-USERS = ("fleet", "sink", "sink-2", "lab/a", "lab/b", "plant/a", SHORTER, LONGER, *WILDCARDS)
+USERS = ("fleet", "sink", "sink-2", "labels", "lab/a", "lab/b", "plant/a", SHORTER, LONGER, *WILDCARDS)
 
 # MQTT 5 CONNECT with a clean start, a keep-alive of 60 s, no properties and the client id `x`.
 RAW_CONNECT = b"\x10\x0e\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x01x"
@@ -46,6 +46,14 @@ def test_a_node_publishes_what_is_its_own_and_reads_its_ack(broker: Broker) -> N
         assert node.next() == ("tidegate/lab/a/ack", b"7")
 
 
+def test_who_knows_the_truth_may_tell_it_and_nothing_else(broker: Broker) -> None:
+    with connect(broker, "labels") as labels, connect(broker, "lab/a") as node:
+        node.subscribe("tidegate/lab/a/label")
+        assert labels.publish("tidegate/lab/a/label", b"[]") == SUCCESS
+        assert node.next() == ("tidegate/lab/a/label", b"[]")
+        assert labels.publish("tidegate/lab/a/ack") == NOT_AUTHORIZED
+
+
 @pytest.mark.parametrize(
     "topic",
     [
@@ -54,6 +62,7 @@ def test_a_node_publishes_what_is_its_own_and_reads_its_ack(broker: Broker) -> N
         "tidegate/lab/b/metrics",
         "tidegate/plant/a/result",
         "tidegate/lab/a/ack",
+        "tidegate/lab/a/label",
         "tidegate/lab/a/result/more",
         "tidegate/lab/a",
         "lab/a/result",
