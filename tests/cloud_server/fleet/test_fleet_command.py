@@ -1,5 +1,6 @@
 """``cloud-server`` with `[fleet]`: alone, beside models, checked, asked for its gaps."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -8,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from cloud_server.config import load
 from deploy.demo.broker import Broker
 from deploy.demo.processes import wait_until
 from tests.cloud_server.fleet import sinks
-from tests.cloud_server.fleet.rows import arrival, ids, opened
+from tests.cloud_server.fleet.rows import arrival, ask, ids, opened
 from tests.cloud_server.fleet.sinks import Device, process
 from tests.cloud_server.process import COMMAND, environment, finished
 from tests.models import linear
@@ -154,3 +156,25 @@ def test_neither_part_loads_what_only_the_other_needs(config: Path) -> None:
     )
     assert {"sqlalchemy", "paho"} <= alone
     assert not alone & {"onnxruntime", "psycopg", "cloud_server.inference.serving"}
+
+
+GUIDE = (Path(__file__).parents[3] / "docs/fleet.md").read_text()
+
+
+def block(language: str) -> str:
+    """The guide's one example in this language."""
+    (found,) = re.findall(rf"```{language}\n(.*?)```", GUIDE, re.DOTALL)
+    return str(found)
+
+
+def test_the_settings_of_the_guide(workplace: Path) -> None:
+    (workplace / "cloud.toml").write_text(block("toml"))
+    settings = load(workplace / "cloud.toml").fleet
+    assert settings
+    assert settings.keep == 90
+
+
+def test_the_query_of_the_guide(database: str) -> None:
+    with opened(database) as store:
+        store.write([arrival(0), arrival(1, route="cloud"), arrival(2, state="provisional")])
+    assert ask(database, block("sql")) == [("a", 2, 2.0, 0.5)]
