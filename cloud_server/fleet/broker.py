@@ -10,7 +10,7 @@ import select
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -36,38 +36,51 @@ _CALLBACKS = ("on_connect", "on_disconnect", "on_subscribe", "on_publish", "on_m
 log = logging.getLogger(__name__)
 
 
+class Interest(NamedTuple):
+    """What a connection is there for."""
+
+    client_id: str
+    topics: tuple[tuple[str, int], ...]
+    """Filters, each with its QoS."""
+    keep: int
+    """Seconds for which the broker keeps what comes while we are away."""
+
+
 class Login:
-    """What every connection says of itself. ``SecretError`` if a password or certificate is no good."""
+    """What connections say of themselves. ``SecretError`` if a password or certificate is no good."""
 
     def __init__(self, settings: Fleet) -> None:
         self.mqtt = mqtt = settings.mqtt
         self.topic = f"{mqtt.root}/+/+/result"
         if settings.group:
             self.topic = f"$share/{settings.group}/{self.topic}"
+        self.results = Interest(mqtt.client_id, ((self.topic, 1),), _SESSION)
+        watched = ((f"{mqtt.root}/+/+/status", 1), (f"{mqtt.root}/+/+/metrics", 0))
+        self.watch = Interest(f"{mqtt.client_id}-watch", watched, 0)
         self.password = secrets.password(mqtt.password_file)
         self.trust = secrets.trust(mqtt.tls) if mqtt.tls else None
 
 
 class Connection:
-    """MQTT 5 in the thread that calls ``turn``: takes messages at QoS 1, acknowledges them when told to."""
+    """MQTT 5 in the thread that calls ``turn``: takes messages, acknowledges those of QoS 1 when told to."""
 
-    def __init__(self, login: Login, take: Callable[[paho.MQTTMessage], None]) -> None:
+    def __init__(self, login: Login, interest: Interest, take: Callable[[paho.MQTTMessage], None]) -> None:
         self.subscribed = False
         """Whether the broker has granted what we are here for."""
         self.problem = "no answer"
         """Why it ended."""
-        self._login, self._take = login, take
-        self._client = _client(login)
+        self._login, self._interest, self._take = login, interest, take
+        self._client = _client(login, interest.client_id)
         for callback in _CALLBACKS:
             setattr(self._client, callback, getattr(self, f"_{callback}"))
 
     def __enter__(self) -> Self:
         """Connect; OSError if nobody is there."""
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        properties.SessionExpiryInterval = _SESSION
+        properties.SessionExpiryInterval = self._interest.keep
         properties.ReceiveMaximum = WINDOW
-        mqtt = self._login.mqtt
-        self._client.connect(mqtt.host, mqtt.port, KEEP_ALIVE, clean_start=False, properties=properties)
+        mqtt, anew = self._login.mqtt, not self._interest.keep
+        self._client.connect(mqtt.host, mqtt.port, KEEP_ALIVE, clean_start=anew, properties=properties)
         return self
 
     def __exit__(
@@ -120,7 +133,7 @@ class Connection:
         if code.is_failure:
             self.problem = f"refused: {code}"
         else:
-            client.subscribe(self._login.topic, qos=1)
+            client.subscribe(list(self._interest.topics))
 
     def _on_subscribe(
         self,
@@ -130,9 +143,11 @@ class Connection:
         codes: list[ReasonCode],
         _properties: object,
     ) -> None:
-        self.subscribed = not codes[0].is_failure
-        if not self.subscribed:
-            self.problem = f"may not subscribe to {self._login.topic}: {codes[0]}"
+        refused = [code for code in codes if code.is_failure]
+        self.subscribed = not refused
+        if refused:
+            topics = " and ".join(topic for topic, _ in self._interest.topics)
+            self.problem = f"may not subscribe to {topics}: {refused[0]}"
             client.disconnect()
 
     def _on_disconnect(
@@ -151,10 +166,8 @@ class Connection:
         self._take(message)
 
 
-def _client(login: Login) -> paho.Client:
-    client = paho.Client(
-        CallbackAPIVersion.VERSION2, login.mqtt.client_id, protocol=paho.MQTTv5, manual_ack=True
-    )
+def _client(login: Login, client_id: str) -> paho.Client:
+    client = paho.Client(CallbackAPIVersion.VERSION2, client_id, protocol=paho.MQTTv5, manual_ack=True)
     client.connect_timeout = _CONNECT_TIMEOUT
     if login.mqtt.username is not None:
         client.username_pw_set(login.mqtt.username, login.password)

@@ -92,7 +92,7 @@ class Sink:
 
     def _serve(self, back_off: BackOff) -> None:
         """One connection, to its end."""
-        with Connection(self._login, self._take) as connection:
+        with Connection(self._login, self._login.results, self._take) as connection:
             while connection.alive and not self._stop.is_set():
                 arrived = connection.turn(QUIET if self._waiting else _TICK)
                 if connection.subscribed and not self._connected:
