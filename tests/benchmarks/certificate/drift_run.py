@@ -20,12 +20,12 @@ from tests.benchmarks.certificate import fashion
 from tests.benchmarks.certificate.banks import fashion_pair
 from tests.benchmarks.certificate.degrade import DEGRADATIONS
 from tests.benchmarks.certificate.options import REPORTS, options
-from tests.benchmarks.certificate.running import AUDITS, LINK, VALID, files_in, run
+from tests.benchmarks.certificate.running import AUDITS, LINK, STANDING, files_in, run
 
 BUDGET, RATE = 0.30, 40.0
 CLEAN, DRIFTED = 4000, 6000
 DRIFT = "low resolution"
-SAMPLES, FALLEN = "tidegate_samples_total", 'tidegate_certificate_standing{ground="drift"}'
+SAMPLES, FALLEN = "tidegate_samples_total", STANDING + '{ground="drift"}'
 PUBLISHED = "tidegate_audit_detection_audits"
 REPORT = REPORTS / "certificate-drift-run.md"
 TEXT = """\
@@ -104,7 +104,7 @@ def _withdrawn(pages: Sequence[dict[str, float]]) -> str:
             return (
                 f"within {late:,.0f} inputs of the drift ({audits:.0f} audits of kept inputs came before it)"
             )
-    return f"never (valid at the last scrape: {pages[-1].get(VALID, 0):.0f})"
+    return "never"
 
 
 def _columns(results: Sequence[Result], truth: Mapping[str, int]) -> dict[str, str]:

@@ -27,7 +27,7 @@ from protos.result import Result
 from tests.benchmarks.certificate import fashion
 from tests.benchmarks.certificate.banks import fashion_pair, photo_files, photos_pair
 from tests.benchmarks.certificate.options import REPORTS, Options, options
-from tests.benchmarks.certificate.running import AUDITS, LINK, VALID, files_in, run
+from tests.benchmarks.certificate.running import AUDITS, LINK, STANDING, files_in, run
 from tests.benchmarks.table import machine
 
 REPORT = REPORTS / "certificate-pays.md"
@@ -226,9 +226,9 @@ def _audited(comparison: Comparison, page: Mapping[str, float]) -> str:
     """What the hybrid's audit said of a cloud alone, beside the cloud alone."""
     cloud = next(column for column in comparison.columns if column.site == "cloud-only")
     latency = float(cloud.figures.latency(cloud.latency_of).mean())
-    valid = "valid" if page[VALID] else "not valid"
+    ground = next(name for name, on in page.items() if name.startswith(STANDING) and on)
     return (
-        f"At its last scrape the hybrid had made {page[AUDITS]:.0f} audits and its certificate was {valid}.\n"
+        f"At its last scrape the hybrid had made {page[AUDITS]:.0f} audits; the standing of its certificate was `{ground.split(chr(34))[1]}`.\n"
         f"Without knowing cloud-only it estimated {1e3 * page[SECONDS]:.1f} ms a call for it, where that"
         f" measured {latency:.1f} ms."
     )

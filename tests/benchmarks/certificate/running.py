@@ -18,7 +18,7 @@ from deploy.demo.scenario import Scenario
 
 LINK = "lte"
 AUDITS = 'tidegate_audits{outcome="answered"}'
-VALID = 'tidegate_certificate_standing{ground="valid"}'
+STANDING = "tidegate_certificate_standing"
 EVERY = 1.0
 """Seconds between two looks at the metrics of the hybrid node."""
 
