@@ -29,13 +29,16 @@ LINGER = 0.01
 class Publishing:
     """A publisher, its outbox and its numbers."""
 
-    def __init__(self, publisher: MqttPublisher, outbox: Outbox, meter: Meter, folder: Path) -> None:
+    def __init__(
+        self, publisher: MqttPublisher, outbox: Outbox, meter: Meter, folder: Path, name: str
+    ) -> None:
         self.publisher, self.outbox, self.meter, self._folder = publisher, outbox, meter, folder
+        self._own: dict[str, Any] = {"session": outbox.session, "stream": outbox.stream, "node": name}
         self._next = outbox.next_seq
 
     def publish(self, count: int, **changes: Any) -> list[Result]:
         """So many results, numbered on."""
-        made = numbered(count, self._next, session=self.outbox.session, stream=self.outbox.stream, **changes)
+        made = numbered(count, self._next, **self._own, **changes)
         self._next += count
         for result in made:
             self.publisher.publish(result)
@@ -80,7 +83,7 @@ def publishing(  # noqa: PLR0913 - each has a default that most tests want
     with Outbox(settings, place, meter) as opened:
         identity = Identity(Node(site="lab", name=name), opened.session, opened.stream)
         connection = Connection(Mqtt(host=HOST, port=port, **mqtt), identity, lambda: BIRTH, meter)
-        made = Publishing(MqttPublisher(connection, opened, settings, meter), opened, meter, place)
+        made = Publishing(MqttPublisher(connection, opened, settings, meter), opened, meter, place, name)
         made.publish(early)
         assert wait_until(lambda: opened.committed() >= opened.next_seq + early - 1, PATIENCE)
         with connection:

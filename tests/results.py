@@ -31,6 +31,9 @@ def result(**changes: Any) -> Result:
     return msgspec.structs.replace(CONFIDENT, **changes)
 
 
-def numbered(count: int, first: int = 0, session: int = 1, **changes: Any) -> list[Result]:
+def numbered(count: int, first: int = 0, session: int = 1, node: str = "a", **changes: Any) -> list[Result]:
     """Results of one session, in order, from number ``first`` on."""
-    return [result(id=f"lab.a.{session}.{seq}", seq=seq, **changes) for seq in range(first, first + count)]
+    return [
+        result(id=f"lab.{node}.{session}.{seq}", node=node, seq=seq, **changes)
+        for seq in range(first, first + count)
+    ]
