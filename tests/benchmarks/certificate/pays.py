@@ -226,9 +226,9 @@ def _audited(comparison: Comparison, page: Mapping[str, float]) -> str:
     """What the hybrid's audit said of a cloud alone, beside the cloud alone."""
     cloud = next(column for column in comparison.columns if column.site == "cloud-only")
     latency = float(cloud.figures.latency(cloud.latency_of).mean())
-    ground = next(name for name, on in page.items() if name.startswith(STANDING) and on)
+    (ground,) = (name.split('"')[1] for name, on in page.items() if name.startswith(STANDING) and on)
     return (
-        f"At its last scrape the hybrid had made {page[AUDITS]:.0f} audits; the standing of its certificate was `{ground.split(chr(34))[1]}`.\n"
+        f"At its last scrape the hybrid had made {page[AUDITS]:.0f} audits, its certificate was `{ground}`.\n"
         f"Without knowing cloud-only it estimated {1e3 * page[SECONDS]:.1f} ms a call for it, where that"
         f" measured {latency:.1f} ms."
     )
