@@ -85,14 +85,14 @@ class Wire:
 
     def look(self) -> float:
         """Count what was carried since the last look; gives the seconds after which to look again."""
-        started = time.monotonic()
+        now, used = time.monotonic(), time.thread_time()
         with self._lock:
             before = set(self._connections)
             self._look(_sockets())
             if before ^ self._connections.keys() or self._missing():
-                self._busy_until = started + UNREST
-        pace = BUSY if started < self._busy_until else CALM
-        return max(pace, (time.monotonic() - started) / SHARE)
+                self._busy_until = now + UNREST
+        pace = BUSY if now < self._busy_until else CALM
+        return max(pace, (time.thread_time() - used) / SHARE)
 
     def close(self) -> None:
         """Count what is left, and let go."""
