@@ -97,6 +97,21 @@ class Fleet(Section, frozen=True, kw_only=True):
     """File that holds the password of that user and nothing else."""
     keep: Annotated[float, Meta(ge=0)] = 0.0
     """Delete results this many days after they came; 0: never."""
+    max_nodes: Annotated[int, Meta(ge=1)] = 2000
+    """Nodes whose metrics and state are kept in memory, 0.2 MB each; a further one replaces one offline."""
+    max_series: Annotated[int, Meta(ge=1)] = 500
+    """Series of metrics that one node may have in a day; it has about 200."""
+
+
+class Dashboard(Section, frozen=True, kw_only=True):
+    """A page that shows the fleet of `[fleet]`. Without this section there is none."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. The page asks for no password: beyond loopback, put a proxy before it that does."""
+    port: Port = 9466
+    """Its port; 0: any free one, printed at start."""
+    names: tuple[str, ...] = ()
+    """Names under which browsers may call it, as that of a proxy; addresses and `localhost` always may."""
 
 
 class CloudConfig(Section, frozen=True, kw_only=True):
@@ -106,6 +121,7 @@ class CloudConfig(Section, frozen=True, kw_only=True):
     models: tuple[Model, ...] = ()
     tls: Tls | None = None
     fleet: Fleet | None = None
+    dashboard: Dashboard | None = None
     metrics: Metrics = Metrics()
 
 
