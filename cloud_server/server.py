@@ -73,7 +73,7 @@ def serve(config: CloudConfig) -> Iterator[Running]:
         if config.fleet:
             from cloud_server.fleet import serving as results
 
-            fleet = parts.enter_context(results.serve(config.fleet, meter))
+            fleet = parts.enter_context(results.serve(config.fleet, meter)).line
         if config.models:
             from cloud_server.inference import serving as inference
 

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from cloud_server.fleet import exposition, figures
+from cloud_server.fleet.arrival import Refused
 from cloud_server.fleet.exposition import Block
 from cloud_server.fleet.figures import Figures
 from protos import snapshot as contract
@@ -62,14 +63,6 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     gate: Gate | None
     figures: Figures | None
     """Of the last snapshot, while the device is not silent."""
-
-
-class Refused(Exception):
-    """What came is not taken, for a reason of few."""
-
-    def __init__(self, reason: str, problem: object) -> None:
-        super().__init__(f"{reason}: {problem}")
-        self.reason = reason
 
 
 @dataclass(slots=True)
@@ -124,8 +117,6 @@ class Devices:
     """The table. ``clock`` gives monotonic seconds."""
 
     def __init__(self, max_nodes: int, max_series: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self.refused_series = 0
-        """Lines that found no room, of all snapshots so far."""
         self._max_nodes, self._max_series, self._clock = max_nodes, max_series, clock
         self._entries: dict[Key, _Entry] = {}
         self._lock = Lock()
@@ -163,6 +154,12 @@ class Devices:
                 counts[entry.state(now)] += 1
         return counts
 
+    def series(self) -> int:
+        """Series of all devices on ``/metrics``."""
+        with self._lock:
+            now = self._clock()
+            return sum(entry.series for entry in self._entries.values() if entry.fresh(now))
+
     def say(self, key: Key, status: Status | None) -> None:
         """Birth, last will, or None: the broker keeps no status of it. ``Refused`` if there is no room."""
         with self._lock:
@@ -176,8 +173,11 @@ class Devices:
             elif status.session == entry.session or entry.session < 0:
                 entry.session, entry.online, entry.heard = status.session, False, self._clock()
 
-    def report(self, key: Key, snapshot: Snapshot) -> None:
-        """Take a snapshot; ``Refused`` if it is older than the last one, or there is no room."""
+    def report(self, key: Key, snapshot: Snapshot) -> int:
+        """Take a snapshot; how many of its series found no room.
+
+        ``Refused`` if it is older than the last one, or there is no room for its device.
+        """
         with self._lock:
             entry, now = self._entry(key), self._clock()
             if (snapshot.session, snapshot.sequence) <= (entry.session, entry.sequence):
@@ -190,6 +190,7 @@ class Devices:
             entry.figures = figures.read({family.name: family for family in taken})
             entry.series = sum(map(contract.lines, taken))
             entry.blocks = [exposition.block(*key, family) for family in taken]
+            return entry.refused
 
     def tidy(self) -> list[Key]:
         """Let go of what is over; the devices that were forgotten."""
@@ -228,7 +229,6 @@ class Devices:
             else:
                 refused += contract.lines(family)
         entry.refused = refused
-        self.refused_series += refused
         return taken
 
 

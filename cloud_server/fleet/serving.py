@@ -2,22 +2,39 @@
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from typing import NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from cloud_server.config import Fleet
 from cloud_server.errors import DatabaseError
+from cloud_server.fleet.bridge import Bridge
 from cloud_server.fleet.broker import Login
+from cloud_server.fleet.devices import Devices
+from cloud_server.fleet.history import History
 from cloud_server.fleet.sink import Sink
 from cloud_server.fleet.store import Gap, Store
 from cloud_server.metrics import Meter
 
 
+class Serving(NamedTuple):
+    """A fleet that is served."""
+
+    line: str
+    """Whose results go where."""
+    devices: Devices
+    history: History
+
+
 @contextmanager
-def serve(settings: Fleet, meter: Meter) -> Iterator[str]:
-    """Store results while inside; gives a line that says which and where."""
-    with closing(Store.open(settings)) as store, Sink(settings, store, meter):
-        yield _line(settings, store)
+def serve(settings: Fleet, meter: Meter) -> Iterator[Serving]:
+    """Store results, and watch the devices, while inside."""
+    with (
+        closing(Store.open(settings)) as store,
+        Sink(settings, store, meter),
+        Bridge(settings, meter) as bridge,
+    ):
+        yield Serving(_line(settings, store), bridge.devices, bridge.history)
 
 
 def check(settings: Fleet) -> str:

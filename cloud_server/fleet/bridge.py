@@ -1,0 +1,148 @@
+"""Metrics of devices that Prometheus cannot reach: their snapshots come over MQTT, and go on from here.
+
+On ``/metrics`` stands what each device said last, under its own names and with its ``site`` and
+``node``, counters as they are: who starts again counts from zero, which ``rate()`` knows. A sum
+kept here would be lost with this process, and differ from what the device itself shows.
+
+A connection of its own, beside that of the results: a database that is away must not make devices
+look silent, and of metrics the broker need not keep any.
+"""
+
+import logging
+import re
+import time
+from threading import Event, Thread
+from types import TracebackType
+from typing import Self
+
+from paho.mqtt.client import MQTTMessage
+
+from cloud_server.config import Fleet
+from cloud_server.fleet import exposition
+from cloud_server.fleet.arrival import Refused
+from cloud_server.fleet.backoff import BackOff
+from cloud_server.fleet.broker import Connection, Login
+from cloud_server.fleet.devices import Devices, Key
+from cloud_server.fleet.history import History
+from cloud_server.metrics import Meter
+from protos import snapshot, status
+
+_TICK = 1.0
+"""Seconds between looks at who is over."""
+_COMPLAINTS = 1000
+"""Kinds of refusal that are logged, each once."""
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+log = logging.getLogger(__name__)
+
+
+class Bridge:
+    """Listens while inside; what it hears is in ``devices`` and ``history``."""
+
+    def __init__(self, settings: Fleet, meter: Meter) -> None:
+        self.devices = Devices(settings.max_nodes, settings.max_series)
+        self.history = History()
+        self._login, self._meter = Login(settings), meter
+        self._prefix = f"{settings.mqtt.root}/"
+        self._stop = Event()
+        self._tidy_at = 0.0
+        self._connected = False
+        self._said = ""
+        self._complaints: set[tuple[str, str]] = set()
+
+    def __enter__(self) -> Self:
+        self._meter.beside(self._extend)
+        self._thread = Thread(target=self._run, name="bridge", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        back_off = BackOff()
+        while not self._stop.is_set():
+            try:
+                self._serve(back_off)
+            except OSError as error:
+                self._say(str(error))
+            except Exception:
+                log.exception("the bridge made a mistake; it goes on with a new connection")
+            self._connected = False
+            self._meter.bridge_connected.set(0)
+            self._stop.wait(back_off.failed())
+
+    def _serve(self, back_off: BackOff) -> None:
+        """One connection, to its end."""
+        with Connection(self._login, self._login.watch, self._take) as self._connection:
+            while self._connection.alive and not self._stop.is_set():
+                self._connection.turn(0.1)
+                if self._connection.subscribed and not self._connected:
+                    self._connected, self._said = True, ""
+                    back_off.succeeded()
+                    self._meter.bridge_connected.set(1)
+                self._tidy()
+            if not self._stop.is_set():
+                self._say(self._connection.problem)
+
+    def _say(self, problem: str) -> None:
+        """What is wrong with the broker, unless that was the last thing said."""
+        if problem != self._said:
+            self._said = problem
+            log.warning("broker %s: no metrics: %s; trying again", self._login.mqtt.host, problem)
+
+    def _take(self, message: MQTTMessage) -> None:
+        """As the connection brings it."""
+        self._connection.acknowledge(message)
+        try:
+            topic = message.topic
+            self._read(topic, bytes(message.payload))
+        except UnicodeDecodeError:
+            self._complain("?", Refused("topic", "no UTF-8"))
+        except Refused as refusal:
+            self._complain(topic, refusal)
+        except (ValueError, RecursionError) as error:
+            self._complain(topic, Refused("malformed", error))
+
+    def _read(self, topic: str, payload: bytes) -> None:
+        key, leaf = _address(topic.removeprefix(self._prefix))
+        if leaf == "status":
+            self.devices.say(key, status.decode(payload) if payload else None)
+            if not payload:
+                self.history.forget(key)
+        else:
+            found = snapshot.decode(payload)
+            self._meter.refused_series.inc(self.devices.report(key, found))
+            self._meter.snapshots.inc()
+            self.history.take(key, found)
+
+    def _complain(self, topic: str, refusal: Refused) -> None:
+        """Count it, and say it once."""
+        self._meter.refused_reports.labels(refusal.reason).inc()
+        if (kind := (topic, refusal.reason)) not in self._complaints and len(self._complaints) < _COMPLAINTS:
+            self._complaints.add(kind)
+            log.warning("%r: refused, %s", topic[:200], str(refusal)[:200])
+
+    def _tidy(self) -> None:
+        if time.monotonic() >= self._tidy_at:
+            self._tidy_at = time.monotonic() + _TICK
+            for key in self.devices.tidy():
+                self.history.forget(key)
+            for state, count in self.devices.counts().items():
+                self._meter.devices.labels(state).set(count)
+            self._meter.device_series.set(self.devices.series())
+
+    def _extend(self, own: bytes) -> bytes:
+        """What ``/metrics`` shows: of this server, and of every device."""
+        return exposition.merge(own, self.devices.blocks())
+
+
+def _address(names: str) -> tuple[Key, str]:
+    site, _, rest = names.partition("/")
+    node, _, leaf = rest.partition("/")
+    if not (_NAME.fullmatch(site) and _NAME.fullmatch(node)):
+        raise Refused("topic", "site and node are of A-Z, a-z, 0-9, _ and -, 64 at most")
+    return Key(site, node), leaf
