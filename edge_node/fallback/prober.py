@@ -104,12 +104,14 @@ class Prober:
 
     def _look(self, timeout: float) -> bool:
         """Whether the cloud is there with the right model. ``ModelMismatch`` if it has another."""
-        if self._breaker.state is State.OPEN:
+        if anew := self._breaker.state is State.OPEN:
             self._renew()
         try:
             name = verify(self._channel, self._settings, self._artifact, timeout)
         except grpc.RpcError as error:
             self.lose(f"{error.code().name}: {error.details()}")
+            if anew:
+                self._channel.close()  # else it would go on knocking
             return False
         except ValueError:  # of a channel that ``stop`` has closed
             return False

@@ -32,8 +32,10 @@ while is so for both nodes, but not to the microsecond."""
 
 WORDS = f"""# A failing cloud, as measured
 
-`python -m tests.benchmarks.cloud_faults` wrote this: {OUTAGES} outages of {OUTAGE:.0f} s of each kind, each after
-{PEACE:.0f} s of peace. A node with a deadline of {DEADLINE * 1e3:.0f} ms has samples every {EVERY * 1e3:.0f} ms:
+`python -m tests.benchmarks.cloud_faults` wrote this: {OUTAGES} outages of {OUTAGE:.0f} s of each kind, \
+each after
+{PEACE:.0f} s of peace. A node with a deadline of {DEADLINE * 1e3:.0f} ms has samples \
+every {EVERY * 1e3:.0f} ms:
 one that its edge is sure of, and one that it is not. A second node, without a cloud, answers in turns with
 it, in the same process. `none` is the control: no fault.
 

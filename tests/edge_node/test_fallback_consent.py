@@ -152,7 +152,7 @@ def test_samples_knock_at_no_door(artifact: Artifact) -> None:
         reasons = asked_often(asker, 2.0)
         assert set(reasons) == {Reason.CIRCUIT_OPEN}
         assert len(reasons) > 1000
-        assert 0 < len(knocks) < 40
+        assert 0 < len(knocks) < 20
 
 
 def test_a_call_that_finds_no_server_is_tried_again_in_time(artifact: Artifact) -> None:
