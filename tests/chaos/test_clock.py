@@ -38,8 +38,8 @@ with box(Path(sys.argv[1]), max_age=3600) as outbox:
 
 def life(folder: Path, clock: str, measure: str = "boot") -> Any:
     """A run of an outbox by another wall clock: what it saw of it, and what it made of it."""
-    fake = [require("faketime"), "-m", "--exclude-monotonic", "-f", clock]
-    command = [*fake, sys.executable, "-c", LIFE, folder, measure]
+    fake = [str(require("faketime")), "-m", "--exclude-monotonic", "-f", clock]
+    command = [*fake, sys.executable, "-c", LIFE, str(folder), measure]
     ended = subprocess.run(command, capture_output=True, check=False, text=True, env=environment())
     assert ended.returncode == 0, ended.stderr
     return json.loads(ended.stdout)
