@@ -61,9 +61,15 @@ class Publishing:
 
     def dead(self) -> list[tuple[int, str]]:
         """Number and reason of the dead letters."""
+        return [(contract.decode(payload).seq, reason) for payload, reason in self._letters()]
+
+    def reasons(self) -> list[str]:
+        """The same without the numbers: some have none."""
+        return [reason for _, reason in self._letters()]
+
+    def _letters(self) -> list[tuple[bytes, str]]:
         with closing(sqlite3.connect(self._folder / DATABASE)) as database:
-            letters = database.execute("SELECT payload, reason FROM dead ORDER BY n").fetchall()
-        return [(contract.decode(payload).seq, reason) for payload, reason in letters]
+            return database.execute("SELECT payload, reason FROM dead ORDER BY n").fetchall()
 
 
 @contextmanager

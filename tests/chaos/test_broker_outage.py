@@ -45,14 +45,15 @@ def spooled(node: NodeProcess, count: int) -> bool:
     return wait_until(lambda: waiting(node) >= count, LONG)
 
 
-def spool(folder: Path, config: Path, count: int) -> int:
-    """Let a node answer until so many results wait, and end it; bytes that its memory grew by."""
+def spool(folder: Path, config: Path, count: int, *, killed: bool) -> int:
+    """A node until so many results wait, and its end; bytes that its memory grew by."""
     with started(folder, config) as node:
         assert spooled(node, 500)
         before = resident(node, "VmRSS")
         assert spooled(node, count)
         grown = resident(node, "VmHWM") - before
-        node.signal(signal.SIGKILL)
+        if killed:
+            node.signal(signal.SIGKILL)
         node.wait()
     return grown
 
@@ -67,7 +68,8 @@ def outage(folder: Path, artifact: Artifact, count: int) -> tuple[float, int]:
         }
         source = {"kind": "array", "path": str(rows(folder, count))}
         config = write_config(folder, artifact, source=source, **common)
-        grown = [spool(folder, config, part) for part in (count // 3, 2 * count // 3, count)]
+        grown = [spool(folder, config, part, killed=True) for part in (count // 3, 2 * count // 3)]
+        grown.append(spool(folder, config, count, killed=False))
         config = write_config(folder, artifact, source={"kind": "stdin"}, **common)
         with started(folder, config) as node:
             before = resident(node, "VmRSS")
