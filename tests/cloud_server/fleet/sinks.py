@@ -24,6 +24,8 @@ from tests import mqtt
 from tests.cloud_server.fleet import rows
 from tests.mqtt import PATIENCE
 
+SILENCE = 1.0
+"""Seconds without a word after which a device sends again."""
 LONG = 90.0
 """Seconds for a stream that is interrupted again and again, on a busy machine."""
 
@@ -76,25 +78,37 @@ def process(settings: Fleet, folder: Path, script: Sequence[str] = ()) -> Iterat
 class Device:
     """Sends rows, again if need be, until the sink's word is that all are stored: a small outbox."""
 
-    def __init__(self, broker: Broker, root: str, count: int, node: str = "a") -> None:
-        self.ids = [f"lab.{node}.7.{seq}" for seq in range(count)]
-        self._broker, self._last = broker, count - 1
-        self._payloads = [rows.payload(seq, node=node) for seq in range(count)]
+    def __init__(self, broker: Broker, root: str, most: int = 100_000, node: str = "a") -> None:
+        self._broker, self._node, self._most = broker, node, most
         self._topic, self._ack = f"{root}/lab/{node}/result", f"{root}/lab/{node}/ack"
+        self.enough = Event()
+        """Set it to end a stream before its last row."""
+        self.sent = 0
         self.confirmed = -1
         self._moved = Event()
 
+    @property
+    def ids(self) -> list[str]:
+        """Of all that was sent."""
+        return [f"lab.{self._node}.7.{seq}" for seq in range(self.sent)]
+
     def deliver(self, patience: float = LONG, pace: float = 0.0) -> None:
-        """Return when everything is confirmed."""
-        deadline = time.monotonic() + patience
+        """Send a row every ``pace`` seconds, then send again what is not confirmed, until all is."""
         with self._connected() as client:
-            while self.confirmed < self._last:
-                assert time.monotonic() < deadline, f"confirmed up to {self.confirmed} of {self._last}"
-                for payload in self._payloads[self.confirmed + 1 :]:
-                    client.publish(self._topic, payload, qos=1)
-                    time.sleep(pace)
-                while self.confirmed < self._last and self._moved.wait(1.0):
-                    self._moved.clear()
+            while self.sent < self._most and not self.enough.is_set():
+                self._send(client, self.sent)
+                self.sent += 1
+                time.sleep(pace)
+            deadline = time.monotonic() + patience
+            while self.confirmed < self.sent - 1:
+                assert time.monotonic() < deadline, f"confirmed up to {self.confirmed} of {self.sent}"
+                if not self._moved.wait(SILENCE):
+                    for seq in range(self.confirmed + 1, self.sent):
+                        self._send(client, seq)
+                self._moved.clear()
+
+    def _send(self, client: Client, seq: int) -> None:
+        client.publish(self._topic, rows.payload(seq, node=self._node), qos=1)
 
     @contextmanager
     def _connected(self) -> Iterator[Client]:

@@ -107,9 +107,10 @@ def test_hostile_messages_among_good_ones(
         assert stored(meter) == 201 + 2, "the two odd ones are results: an early one, a late provisional one"
     assert sum("refused" in record.message for record in caplog.records) == len(REASONS), "each said once"
     with sinking(settings) as again:
-        Device(broker, root, 202).deliver()
+        device = Device(broker, root, 202)
+        device.deliver()
         assert sum(value(again, "tidegate_refused_results_total", reason=it) for it in REASONS) == 0
-    assert set(ids(database)) == {*Device(broker, root, 202).ids, "lab.a.7.504"}
+    assert set(ids(database)) == {*device.ids, "lab.a.7.504"}
 
 
 REASONS = ("malformed", "identity", "text", "oversize", "range", "floor", "topic")
