@@ -83,6 +83,7 @@ class Site:
                     "mqtt": {"host": HOST, "port": mqtt.port},
                     "metrics": {"port": 0},
                     "outbox": {"path": str(config.with_suffix(".outbox"))},
+                    **self.scenario.settings,
                 }
             )
         )

@@ -1,7 +1,7 @@
 """What a demo runs on: two models, and streams of samples of which the truth is known, or is not."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -33,6 +33,8 @@ class Scenario:
     """Samples a second and device."""
     notes: tuple[str, ...] = ()
     """What the reader of the report should know of the data."""
+    settings: Mapping[str, Mapping[str, str | float | bool]] = field(default_factory=dict)
+    """Further settings of its nodes, by section."""
 
     @property
     def samples(self) -> int:

@@ -4,7 +4,6 @@ Writes ``docs/reports/certificate-drift-run.md``: a node, a cloud server and a b
 demo's link; Fashion-MNIST, clean and then in low resolution. Needs the artifact that ``pays`` certifies.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -22,7 +21,8 @@ from tests.benchmarks.certificate.degrade import DEGRADATIONS
 from tests.benchmarks.certificate.options import REPORTS, options
 from tests.benchmarks.certificate.running import AUDITS, LINK, STANDING, files_in, run
 
-BUDGET, RATE = 0.30, 40.0
+RATE = 40.0
+SETTINGS = {"offload_share": 0.30, "mode": "budget-cap"}
 CLEAN, DRIFTED = 4000, 6000
 DRIFT = "low resolution"
 SAMPLES, FALLEN = "tidegate_samples_total", STANDING + '{ground="drift"}'
@@ -34,7 +34,7 @@ TEXT = """\
 Made by `{command}`, after `pays` with the same cache.
 A node, a cloud server and a broker as processes over `{link}`: {clean:,} clean images of Fashion-MNIST, then
 {drifted:,} in {drift}, {rate:g} a second. The artifact was certified on other images
-(ε = {epsilon:g} points); budget `offload_share = {budget}`, mode `budget-cap`, 2 % audited, all else default.
+(ε = {epsilon:g} points). Settings: `[budget]` {budget}; 2 % audited, all else default.
 
 | | clean | drifted |
 | --- | --: | --: |
@@ -58,7 +58,6 @@ def main() -> None:
     if promise is None:
         raise SystemExit(f"{edge} has no certificate: run pays first")
     scenario = _scenario(edge, fashion_pair(chosen.cache).cloud, folder / "drift")
-    os.environ |= {"TIDEGATE_BUDGET__OFFLOAD_SHARE": str(BUDGET), "TIDEGATE_BUDGET__MODE": "budget-cap"}
     pages: list[dict[str, float]] = []
     results = run(scenario, folder / "drift-run", ["hybrid"], pages.append, _results)
     REPORT.write_text(
@@ -70,7 +69,7 @@ def main() -> None:
             drift=DRIFT,
             rate=RATE,
             epsilon=100 * promise.epsilon,
-            budget=BUDGET,
+            budget=SETTINGS,
             withdrawn=_withdrawn(pages),
             published=[it for it in pages if 0 < it.get(SAMPLES, 0) <= CLEAN][-1][PUBLISHED],
             **_columns(results, scenario.streams[0].truth or {}),
@@ -88,7 +87,7 @@ def _scenario(edge: Path, cloud: Path, folder: Path) -> Scenario:
     files_in(folder, list(zip(names, seen, strict=True)))
     truth = {name: int(label) for name, label in zip(names, pool.labels, strict=True)}
     stream = Stream("camera", {"kind": "directory", "path": str(folder.absolute())}, len(names), truth)
-    return Scenario("drift", "Drift", edge, cloud, (stream,), RATE)
+    return Scenario("drift", "Drift", edge, cloud, (stream,), RATE, settings={"budget": SETTINGS})
 
 
 def _results(nodes: Sequence[Node], collector: Collector) -> list[Result]:
