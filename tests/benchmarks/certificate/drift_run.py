@@ -22,7 +22,7 @@ from tests.benchmarks.certificate.options import REPORTS, options
 from tests.benchmarks.certificate.running import AUDITS, LINK, STANDING, files_in, run
 
 RATE = 40.0
-SETTINGS = {"offload_share": 0.30, "mode": "budget-cap"}
+SETTINGS: dict[str, str | float | bool] = {"offload_share": 0.30, "mode": "budget-cap"}
 CLEAN, DRIFTED = 4000, 6000
 DRIFT = "low resolution"
 SAMPLES, FALLEN = "tidegate_samples_total", STANDING + '{ground="drift"}'
