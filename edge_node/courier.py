@@ -111,6 +111,8 @@ class Courier:
         self._batch: deque[Held] = deque()
         self._behind: set[str] = set()
         """Sent in vain: behind all others, for once."""
+        self._owed: dict[str, Held] = {}
+        """No longer on the disk while their first attempt is under way: nobody but us knows of them."""
         self._last = Outcome(Reason.CLOUD_TIMEOUT)
         self._pause, self._asking, self._tidy_at = 0.0, False, 0.0
         """Pause: seconds after the last attempt, if that was in vain."""
@@ -218,12 +220,22 @@ class Courier:
 
     def _give_up(self, store: Store) -> None:
         """What is held too long, or does not fit any more, is final as the edge said it."""
+        for name in [name for name in self._owed if self._in_hand.get(name) is not None]:
+            del self._owed[name]  # answered meanwhile
         self._forget_committed(store)
-        for held in store.surplus(SURPLUS + len(self._in_hand)):
-            if held.id not in self._in_hand and (waiting := self._take(held)):
-                error = f"held too long, or no room to hold it: {self._last.error or self._last.reason}"
-                self._finish(waiting.provisional, waiting.started, Outcome(self._last.reason, error=error))
-                self._batch.clear()  # it may be in there
+        surplus = {held.id: held for held in store.surplus(SURPLUS + len(self._in_hand))}
+        for held in [*surplus.values(), *(self._owed[name] for name in self._owed.keys() - surplus.keys())]:
+            if self._in_hand.get(held.id, 0) is None:
+                self._owed[held.id] = held
+            elif held.id not in self._in_hand:
+                self._abandon(held)
+
+    def _abandon(self, held: Held) -> None:
+        self._owed.pop(held.id, None)
+        self._batch.clear()  # it may be in there
+        if waiting := self._take(held):
+            error = f"held too long, or no room to hold it: {self._last.error or self._last.reason}"
+            self._finish(waiting.provisional, waiting.started, Outcome(self._last.reason, error=error))
 
     def _take(self, held: Held) -> Waiting | None:
         """Have an input in hand; None if there is nothing left to ask."""
@@ -242,7 +254,8 @@ class Courier:
         with self._lock:
             gone = [name for name, seq in self._in_hand.items() if seq is not None and seq <= committed]
             for name in gone:
-                del self._in_hand[name]
+                if name not in self._owed:
+                    del self._in_hand[name]
 
 
 def _payload(waiting: Waiting) -> Tensor:

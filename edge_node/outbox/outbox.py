@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from threading import Event, Lock, Thread
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeVar
 
 from edge_node import config
 from edge_node.bookmark import Bookmark
@@ -30,6 +30,8 @@ MEMORY = 2**24
 """Bytes that may wait in memory for a disk that takes nothing."""
 TAIL = 2**21
 """Bytes of committed rows kept in memory."""
+
+Found = TypeVar("Found")
 
 log = logging.getLogger(__name__)
 
@@ -156,13 +158,7 @@ class Outbox:
             under_way = self._pending, self._writing
             gone = {seq for change in under_way for seq in (*change.confirmed, *dict(change.dead))}
             after = max(after, *(change.confirmed_upto for change in under_way))
-        try:
-            found = self._disk.reader.rows(after, limit, end, self._spoil)
-        except sqlite3.Error as error:
-            log.warning("outbox %s: %s", self._folder, error)
-            self._disk.hurt = True
-            self._wake.set()
-            return []
+        found = self._read(lambda: self._disk.reader.rows(after, limit, end, self._spoil))
         return [row for row in found if row.seq not in gone]
 
     def confirm(self, upto: int) -> None:
@@ -202,7 +198,7 @@ class Outbox:
 
     def held(self, limit: int) -> list[Held]:
         """Inputs that wait for the cloud, least certain first."""
-        return self._disk.reader.held(limit)
+        return self._read(lambda: self._disk.reader.held(limit))
 
     def surplus(self, limit: int) -> list[Held]:
         """Held inputs that are too old, or too many (the surest then): for their owner to give up."""
@@ -210,7 +206,17 @@ class Outbox:
             over, self._homeless = self._homeless, []
         excess = self._disk.held_bytes - self._settings.max_held_bytes
         born = self._disk.now() - self._settings.max_age
-        return over + self._disk.reader.surplus(limit, excess, born)
+        return over + self._read(lambda: self._disk.reader.surplus(limit, excess, born))
+
+    def _read(self, read: Callable[[], list[Found]]) -> list[Found]:
+        """What is found on the disk; nothing if it cannot be read: then it is built anew."""
+        try:
+            return read()
+        except sqlite3.Error as error:
+            log.warning("outbox %s: %s", self._folder, error)
+            self._disk.hurt = True
+            self._wake.set()
+            return []
 
     def _spoil(self, seq: int) -> None:
         """A row that is not what was written: it goes, and is counted."""

@@ -19,7 +19,7 @@ from edge_node import config
 from edge_node.courier import ATTEMPTS, Courier, final
 from edge_node.fallback import Deferral, Fallback, NoFallback, Outcome
 from edge_node.metrics import Meter
-from edge_node.outbox import Outbox
+from edge_node.outbox import Held, Outbox
 from protos import codec
 from protos import inference_pb2 as pb
 from protos import result as contract
@@ -213,6 +213,51 @@ def test_what_has_no_room_is_final_as_the_edge_said_it(tmp_path: Path) -> None:
     assert kept == {f"{i}" for i in range(len(kept))}, "the least certain stay"
     assert {(it.route, it.reason, it.state) for it in node.finals} == {("edge", "circuit_open", "final")}
     assert all("no room" in str(it.error) for it in node.finals)
+
+
+class Forgetful:
+    """A store that has no room for what is still under way, and says so once."""
+
+    def __init__(self) -> None:
+        self.homeless: list[Held] = []
+
+    def held(self, limit: int) -> list[Held]:  # noqa: ARG002
+        return []
+
+    def surplus(self, limit: int) -> list[Held]:  # noqa: ARG002
+        homeless, self.homeless = self.homeless, []
+        return homeless
+
+    def committed(self) -> int:
+        return 10**9
+
+
+@pytest.mark.parametrize("reason", [Reason.CLOUD, Reason.CLOUD_TIMEOUT])
+def test_what_loses_its_place_while_it_is_asked_has_one_final_result_too(reason: Reason) -> None:
+    finals: list[Outcome] = []
+    under_way: list[Callable[[Outcome], None]] = []
+
+    class Slow(Down):
+        def submit(self, deferral: Deferral, done: Callable[[Outcome], None]) -> None:  # noqa: ARG002
+            under_way.append(done)
+
+    def correct(provisional: Result, started: float, outcome: Outcome) -> int:  # noqa: ARG001
+        finals.append(outcome)
+        return 1
+
+    store = Forgetful()
+    courier = Courier(store, Slow(), MODEL)
+    courier.carry(correct)
+    held = courier.hold(CONFIDENT, 0.0, numbers(0))
+    assert held
+    courier.ask(CONFIDENT, 0.0, Deferral("one", numbers(0), 0.0))
+    store.homeless.append(held)
+    courier._give_up(store)
+    assert finals == []
+    under_way[0](Outcome(reason))
+    for _ in range(3):
+        courier._give_up(store)
+    assert [it.reason for it in finals] == [reason]
 
 
 def test_inputs_of_another_model_are_not_asked(tmp_path: Path, artifact: Artifact) -> None:
