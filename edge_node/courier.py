@@ -16,20 +16,18 @@ result with ``release=provisional.id``. Open it after the fallback and the outbo
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from threading import Event, Lock, Thread
 from types import TracebackType
 from typing import Protocol, Self
 
-import msgspec
-
+from edge_node import promise
 from edge_node.fallback.deferral import Deferral, Done, Fallback, Outcome
 from edge_node.outbox import Held
-from protos import codec
-from protos import inference_pb2 as pb
+from edge_node.promise import Promise
 from protos.codec import Tensor
-from protos.result import Answer, Reason, Result
+from protos.result import Reason, Result
 
 DEADLINE = 10.0
 """Seconds that a held input may take: nobody waits for it."""
@@ -52,47 +50,6 @@ class Store(Protocol):
     def held(self, limit: int) -> list[Held]: ...
     def surplus(self, limit: int) -> list[Held]: ...
     def committed(self) -> int: ...
-
-
-class Waiting(msgspec.Struct, frozen=True):
-    """A held input, and all that its final result needs."""
-
-    provisional: Result
-    started: float
-    """Capture by the monotonic clock of its boot."""
-    request: bytes
-    """The payload, as a ``ModelInferRequest`` of one nameless tensor."""
-
-
-_ENCODER = msgspec.msgpack.Encoder()
-_DECODER = msgspec.msgpack.Decoder(Waiting)
-
-
-def final(provisional: Result, outcome: Outcome, labels: Sequence[str], started: float) -> Result:
-    """The final result, not yet numbered: the cloud's answer, or the edge's with the reason for it.
-
-    After a reboot ``started`` means nothing: the latency then is no less than what is known.
-    """
-    total = max(provisional.latency_ms.total, round((time.monotonic() - started) * 1e3, 3))
-    seconds = None if outcome.seconds is None else round(outcome.seconds * 1e3, 3)
-    final = msgspec.structs.replace(
-        provisional,
-        state="final",
-        reason=outcome.reason,
-        latency_ms=msgspec.structs.replace(provisional.latency_ms, cloud=seconds, total=total),
-        error=outcome.error,
-    )
-    if outcome.reason is not Reason.CLOUD:
-        return final
-    answer = Answer(label=labels[outcome.class_index], confidence=round(outcome.confidence, 6))
-    return msgspec.structs.replace(
-        final,
-        route="cloud",
-        label=answer.label,
-        class_index=outcome.class_index,
-        confidence=answer.confidence,
-        cloud=answer,
-    )
 
 
 class Courier:
@@ -144,9 +101,7 @@ class Courier:
             return None
         with self._lock:
             self._in_hand[provisional.id] = None
-        request = codec.request("", {"": payload}).SerializeToString()
-        waiting = _ENCODER.encode(Waiting(provisional, started, request))
-        return Held(provisional.id, provisional.confidence or 0.0, waiting)
+        return promise.hold(provisional, started, payload)
 
     def ask(
         self, provisional: Result, started: float, deferral: Deferral, learn: Done = lambda _: None
@@ -190,12 +145,12 @@ class Courier:
     def _ask_next(self, store: Store) -> None:
         while held := self._next(store):
             if waiting := self._take(held):
-                deferral = Deferral(held.id, _payload(waiting), time.monotonic() + DEADLINE, held=True)
+                deferral = Deferral(held.id, waiting.payload(), time.monotonic() + DEADLINE, held=True)
                 self._asking = True
                 return self._fallback.submit(deferral, partial(self._returned, waiting))
         return None
 
-    def _returned(self, waiting: Waiting, outcome: Outcome) -> None:
+    def _returned(self, waiting: Promise, outcome: Outcome) -> None:
         """Go on at once with the next, or after a pause that grows."""
         self._heard(waiting.provisional, waiting.started, outcome)
         answered = outcome.reason in {Reason.CLOUD, Reason.CLOUD_ERROR}
@@ -237,11 +192,11 @@ class Courier:
             error = f"held too long, or no room to hold it: {self._last.error or self._last.reason}"
             self._finish(waiting.provisional, waiting.started, Outcome(self._last.reason, error=error))
 
-    def _take(self, held: Held) -> Waiting | None:
+    def _take(self, held: Held) -> Promise | None:
         """Have an input in hand; None if there is nothing left to ask."""
         with self._lock:
             self._in_hand[held.id] = None
-        waiting = _DECODER.decode(held.payload)
+        waiting = promise.read(held)
         if waiting.provisional.model.sha256 == self._model:
             return waiting
         outcome = Outcome(Reason.CLOUD_ERROR, error="the edge model has changed since")
@@ -256,7 +211,3 @@ class Courier:
             for name in gone:
                 if name not in self._owed:
                     del self._in_hand[name]
-
-
-def _payload(waiting: Waiting) -> Tensor:
-    return codec.request_tensors(pb.ModelInferRequest.FromString(waiting.request))[""]

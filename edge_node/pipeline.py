@@ -15,7 +15,7 @@ from typing import Literal
 
 import msgspec
 
-from edge_node.courier import Courier, final
+from edge_node.courier import Courier
 from edge_node.errors import SampleError
 from edge_node.fallback import Deferral, Fallback, Outcome
 from edge_node.gate.audit import Ticket
@@ -25,6 +25,7 @@ from edge_node.identity import Identity
 from edge_node.metrics import Meter
 from edge_node.model import EdgeModel
 from edge_node.preprocess import Preprocess, payload, payload_bytes
+from edge_node.promise import final
 from edge_node.publisher import Publisher
 from edge_node.sample import Sample
 from protos import result as contract

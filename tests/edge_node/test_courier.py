@@ -16,10 +16,11 @@ import pytest
 
 from deploy.demo.processes import wait_until
 from edge_node import config
-from edge_node.courier import ATTEMPTS, Courier, final
+from edge_node.courier import ATTEMPTS, Courier
 from edge_node.fallback import Deferral, Fallback, NoFallback, Outcome
 from edge_node.metrics import Meter
 from edge_node.outbox import Held, Outbox
+from edge_node.promise import final
 from protos import codec
 from protos import inference_pb2 as pb
 from protos import result as contract
