@@ -24,7 +24,7 @@ from edge_node.gate.oversight import Oversight
 from edge_node.identity import Identity
 from edge_node.metrics import Meter
 from edge_node.model import EdgeModel
-from edge_node.preprocess import Preprocess, payload, payload_bytes
+from edge_node.preprocess import Preprocess, codec_of, payload, payload_bytes
 from edge_node.promise import final
 from edge_node.publisher import Publisher
 from edge_node.sample import Sample
@@ -88,7 +88,8 @@ class Pipeline:
             passage = Passage(sample, result_id, UNSURE, time.monotonic() - started, deliver)
             return self._finish(passage, Outcome(Reason.INVALID_SAMPLE, error=str(error)))
         decided, nbytes = time.monotonic(), payload_bytes(sample, tensor)
-        self.meter.edge(decision.confidence, prepared - started, decided - prepared, nbytes)
+        elapsed = decided - sample.started
+        self.meter.edge(decision.confidence, prepared - started, decided - prepared, elapsed, nbytes)
         passage = Passage(sample, result_id, decision, decided - started, deliver)
         reason, ticket = self.oversight.rule(result_id, decision, nbytes)
         if reason:
@@ -99,10 +100,12 @@ class Pipeline:
 
     def _ask(self, passage: Passage, tensor: Tensor, ticket: Ticket, *, patient: bool) -> None:
         """Ask the cloud: for the result, or as an audit of one that is already out."""
+        sample, manifest = passage.sample, self.model.artifact.manifest
+        self.oversight.standing.sent(codec_of(manifest, encoded=isinstance(sample.data, bytes)))
         deferral = Deferral(
             request_id=passage.id,
-            payload=payload(passage.sample, tensor, self.model.artifact.manifest),
-            deadline=passage.sample.started + (AUDIT_DEADLINE if ticket.kept else self.deadline),
+            payload=payload(sample, tensor, manifest),
+            deadline=sample.started + (AUDIT_DEADLINE if ticket.kept else self.deadline),
             patient=patient and not ticket.kept,
             audit=ticket.kept,
         )

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from edge_node.errors import NodeError, SampleError
+from edge_node.gate.certificate import Codec
 from edge_node.sample import Sample
 from protos import image
 from protos.artifact import ImageInput, Manifest, TensorSpec
@@ -36,6 +37,13 @@ def payload(sample: Sample, tensor: Tensor, manifest: Manifest) -> Tensor:
     boxed = np.empty(1, dtype=object)
     boxed[0] = encoded
     return boxed
+
+
+def codec_of(manifest: Manifest, *, encoded: bool) -> Codec:
+    """In which form samples travel; ``encoded``: they came as JPEG or PNG, not as pixels."""
+    if not isinstance(manifest.preprocessing, ImageInput):
+        return "tensor"
+    return "captured" if encoded else "png"
 
 
 def payload_bytes(sample: Sample, tensor: Tensor) -> int:

@@ -17,7 +17,7 @@ from threading import RLock
 import msgspec
 
 from edge_node.gate import binomial, eprocess
-from edge_node.gate.certificate import Certificate, encode
+from edge_node.gate.certificate import Certificate, Codec, encode
 from edge_node.gate.eprocess import ALPHA, Pooled, Wealth
 from edge_node.gate.estimates import Remembered, Unserved
 from protos.result import Reason
@@ -98,6 +98,9 @@ class Uncertified:
     def served(self, failure: Reason | None) -> None:
         """There is nothing to charge it to."""
 
+    def sent(self, codec: Codec) -> None:
+        """However it travels, nothing was promised."""
+
 
 class Standing:
     """The standing of a certificate that fits the artifact. Thread-safe.
@@ -120,7 +123,7 @@ class Standing:
         self.turns = 0
         self._limit = certificate.epsilon if limit is None else limit
         self._lock, self._unserved = RLock(), Unserved()
-        self._pool = 0.0
+        self._pool, self._foreign = 0.0, False
         self._ground, self._level, self._allowed = Ground.VALID, 0, certificate.q0
         self._seen = self._disagreed = 0
         self._watch_level()
@@ -144,6 +147,8 @@ class Standing:
     @property
     def ground(self) -> Ground:
         """Why the promise stands, or does not."""
+        if self._foreign:
+            return Ground.MISMATCH
         if self._ground is not Ground.VALID:
             return self._ground
         if self._clock() >= self._expires:
@@ -181,6 +186,11 @@ class Standing:
         """Count one input: safely kept or answered by the cloud, or the reason why neither."""
         with self._lock:
             self._unserved.add(failure)
+
+    def sent(self, codec: Codec) -> None:
+        """Nothing is promised of inputs that travel in another form than those of CERT."""
+        bound = self.certificate.binding
+        self._foreign |= bound is not None and bound.codec != codec
 
     def watched(self, score: float, *, disagrees: bool) -> None:
         """One watched input, kept or not: whether both models said the same of it."""

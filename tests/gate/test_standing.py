@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from edge_node.gate import binomial
-from edge_node.gate.certificate import Certificate, Promise
+from edge_node.gate.certificate import Binding, Certificate, Promise
 from edge_node.gate.estimates import Remembered
 from edge_node.gate.standing import Ground, OnAlarm, Standing, State, Uncertified
+from protos.artifact import CloudModel
 from protos.result import Reason
 from tests.gate.certificates import certificate
 
@@ -272,3 +273,18 @@ def test_without_a_certificate_nothing_is_promised() -> None:
     one.labelled(sample(0, 1), 1)
     one.served(Reason.CLOUD_TIMEOUT)
     assert (one.ground, one.threshold, one.offloads_all) == (Ground.NONE, 0.8, False)
+
+
+def test_inputs_that_travel_in_another_form_void_the_promise() -> None:
+    binding = Binding(
+        edge="0" * 64,
+        cloud=CloudModel(name="cloud", sha256="1" * 64),
+        preprocessing="2" * 64,
+        cloud_preprocessing="2" * 64,
+        codec="captured",
+    )
+    one = standing(of=certificate(binding=binding))
+    one.sent("captured")
+    assert ground(one) is Ground.VALID
+    one.sent("png")
+    assert ground(one) is Ground.MISMATCH

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from edge_node import preprocess
 from edge_node.errors import SampleError
-from edge_node.gate.certificate import Binding, Codec, preprocessing_id
+from edge_node.gate.certificate import Binding, preprocessing_id
 from edge_node.model import EdgeModel
 from edge_node.prepare.certify.evidence import Evidence
 from edge_node.prepare.data import Samples
@@ -54,14 +54,8 @@ class Pair:
             cloud=CloudModel(name=self.cloud.manifest.name, sha256=self.cloud.sha256),
             preprocessing=preprocessing_id(self.edge.manifest),
             cloud_preprocessing=preprocessing_id(self.cloud.manifest),
-            codec=self._codec(inputs),
+            codec=preprocess.codec_of(self.edge.manifest, encoded=inputs.dtype.hasobject),
         )
-
-    def _codec(self, inputs: Tensor) -> Codec:
-        """In what form samples travel."""
-        if not isinstance(self.edge.manifest.preprocessing, ImageInput):
-            return "tensor"
-        return "captured" if inputs.dtype.hasobject else "png"
 
 
 def observe(pair: Pair, samples: Samples, groups: NDArray[np.int64] | None = None) -> tuple[Evidence, Prints]:
