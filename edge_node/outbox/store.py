@@ -17,8 +17,8 @@ import msgspec
 from edge_node.outbox.change import Change, Held, Row
 from edge_node.outbox.format import SCHEMA, State, decode_state, encode_state, seal, seal_dead, seal_held
 
-CHECKPOINT = 128
-"""Pages of the write-ahead log (512 KiB) from which it is written back: a full disk must have room for it."""
+CHECKPOINT = 256
+"""Pages of the write-ahead log (1 MiB) from which it is written back: a full disk must have room for it."""
 DEAD = 1000
 """Dead letters kept."""
 _VACUUM = 256

@@ -12,7 +12,7 @@ from deploy.demo.processes import wait_until
 from tests.outboxes import PATIENCE, Box, box
 
 SIZE = 4 * 2**20
-BALLAST = 2**20
+BALLAST = 5 * 2**18
 
 
 @pytest.fixture
