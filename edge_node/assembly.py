@@ -19,6 +19,7 @@ from edge_node.gate.policy import make_gate
 from edge_node.gate.standing import Standing, State
 from edge_node.identity import Identity
 from edge_node.labels import Labels
+from edge_node.meters.running import running
 from edge_node.metrics import Meter, serve
 from edge_node.model import EdgeModel
 from edge_node.mqtt_publisher import MqttPublisher
@@ -102,6 +103,7 @@ class Assembly:
     def _open(self) -> Pipeline:
         port = self._stack.enter_context(serve(self.meter, self._settings.metrics))
         log.info("metrics on http://%s:%d/metrics", self._settings.metrics.host, port)
+        self._stack.enter_context(running(self._settings, self.meter))
         self._stack.enter_context(self.cloud)
         if self.connection:
             self._stack.enter_context(self.connection)

@@ -212,6 +212,17 @@ class Metrics(Section, frozen=True, kw_only=True):
     """Seconds between the snapshots of all metrics that go to the broker, 1.4 KB each; 0: none."""
 
 
+class Energy(Section, frozen=True, kw_only=True):
+    """What the node's joules are estimated by where no sensor measures them; one that does comes first."""
+
+    device: str | None = None
+    """What it runs on, by its name in the file of constants; default: what the device says it is."""
+    radio: str | None = None
+    """What it sends by, by its name there: `wifi`, `lte`; default: a cable, which is not counted."""
+    constants: Path | None = None
+    """A file of your own, in the form of `edge_node/meters/energy.toml`; default: that one."""
+
+
 class EdgeConfig(Section, frozen=True, kw_only=True):
     """Everything a node is told."""
 
@@ -227,6 +238,7 @@ class EdgeConfig(Section, frozen=True, kw_only=True):
     mqtt: Mqtt | None = None
     outbox: Outbox = Outbox()
     metrics: Metrics = Metrics()
+    energy: Energy = Energy()
 
 
 def load(path: Path) -> EdgeConfig:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from math import nan
 
 from prometheus_client import (
     CollectorRegistry,
@@ -14,6 +15,7 @@ from prometheus_client import (
     ProcessCollector,
     start_http_server,
 )
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
 from edge_node.config import Metrics
@@ -24,7 +26,11 @@ from protos.result import Reason
 
 CONFIDENCE_BUCKETS = tuple(step / 20 for step in range(1, 21))
 ROUTES = ("edge", "cloud")
-STAGES = ("preprocess", "predict", "cloud")
+STAGES = ("preprocess", "predict", "publish", "cloud", "network", "cloud_queue", "cloud_compute")
+"""``cloud`` is a whole call, all attempts included; the last three are where an answered one spent its time,
+as far as the server says."""
+TRANSPORTS = ("grpc", "mqtt")
+DIRECTIONS = ("sent", "received")
 DROPS = ("full", "age", "disk", "corrupt", "oversize", "refused")
 """Why a result was given up: a bound, the disk, damage, or the broker's limits or refusal."""
 
@@ -49,6 +55,17 @@ class Meter:
         self.registry = registry = CollectorRegistry()
         self._refreshing = _Refreshing(registry)
         ProcessCollector(registry=registry)
+        for make in (
+            self._make_path,
+            self._make_traffic,
+            self._make_outbox,
+            self._make_promise,
+            self._make_facts,
+        ):
+            make(registry)
+        self._bind()
+
+    def _make_path(self, registry: CollectorRegistry) -> None:
         self.samples = Counter("tidegate_samples", "Samples taken from the source.", registry=registry)
         self.results = Counter(
             "tidegate_results", "Results made, one a sample.", ["route", "reason"], registry=registry
@@ -60,16 +77,23 @@ class Meter:
             buckets=DURATION_BUCKETS,
             registry=registry,
         )
+        self.edge_only = Histogram(
+            "tidegate_edge_only_duration_seconds",
+            "From capture to the edge's answer, published or not: what a node without a cloud would take.",
+            buckets=DURATION_BUCKETS,
+            registry=registry,
+        )
         self.stages = Histogram(
             "tidegate_stage_duration_seconds",
-            "Time of one stage of a sample's path.",
+            "Time of one stage of a sample's path; cloud is made of network, cloud_queue and cloud_compute.",
             ["stage"],
             buckets=DURATION_BUCKETS,
             registry=registry,
         )
         self.confidence = Histogram(
             "tidegate_confidence",
-            "Confidence of the edge model.",
+            "Confidence by who says it: the edge of every sample, the cloud of those it answered.",
+            ["route"],
             buckets=CONFIDENCE_BUCKETS,
             registry=registry,
         )
@@ -88,17 +112,34 @@ class Meter:
             "tidegate_held_inputs", "Inputs that wait for the cloud's word.", registry=registry
         )
         self.held_bytes = Gauge("tidegate_held_bytes", "Size of the inputs that wait.", registry=registry)
+
+    def _make_traffic(self, registry: CollectorRegistry) -> None:
+        self.network = Counter(
+            "tidegate_network_bytes",
+            "Bytes that crossed the sockets, by the kernel's count: framing and TLS included.",
+            ["transport", "direction"],
+            registry=registry,
+        )
+        self.cloud_only_network = Counter(
+            "tidegate_cloud_only_network_bytes",
+            "Bytes that gRPC's sockets would have carried with every sample sent: its own payload,"
+            " and framing and answer as measured on the calls made.",
+            ["direction"],
+            registry=registry,
+        )
         self.cloud_payload = Counter(
             "tidegate_cloud_payload_bytes",
-            "Bytes of tensors and images sent to the cloud, and of its answers, without framing.",
+            "Bytes of tensors and images sent to the cloud, and of its answers: what budgets count.",
             ["direction"],
             registry=registry,
         )
         self.cloud_only_payload = Counter(
             "tidegate_cloud_only_payload_bytes",
-            "Bytes that sending every sample to the cloud would have taken, without framing.",
+            "Bytes of tensors and images, of every sample whether sent or not.",
             registry=registry,
         )
+
+    def _make_outbox(self, registry: CollectorRegistry) -> None:
         self.queued = Gauge("tidegate_queued_results", "Results not yet acknowledged.", registry=registry)
         self.queued_bytes = Gauge("tidegate_queued_result_bytes", "Size of those results.", registry=registry)
         self.queued_age = Gauge(
@@ -116,6 +157,8 @@ class Meter:
             "tidegate_dropped_samples", "Sensor messages lost before the model.", registry=registry
         )
         self.connected = Gauge("tidegate_mqtt_connected", "1 while the broker is there.", registry=registry)
+
+    def _make_promise(self, registry: CollectorRegistry) -> None:
         self.standing = Gauge(
             "tidegate_certificate_standing",
             "1 at the ground on which the certificate's promise stands (valid) or does not, 0 at the others.",
@@ -169,6 +212,12 @@ class Meter:
             "Mean latency of a cloud that answers every sample, estimated. NaN until it is known.",
             registry=registry,
         )
+        self.cloud_only_quantiles = Gauge(
+            "tidegate_cloud_only_latency_quantile_seconds",
+            "Quantiles of that latency; NaN while too few samples tell, infinite where it would not answer.",
+            ["at"],
+            registry=registry,
+        )
         self.cloud_only_bytes = Gauge(
             "tidegate_cloud_only_sample_bytes",
             "Mean payload of a sample in such a cloud, estimated.",
@@ -191,10 +240,31 @@ class Meter:
         self.threshold = Gauge(
             "tidegate_gate_threshold", "Score from which the edge is trusted now.", registry=registry
         )
+
+    def _make_facts(self, registry: CollectorRegistry) -> None:
+        self.energy = Counter(
+            "tidegate_energy_joules",
+            "Energy by a sensor of this machine (measured), or by constants of the device (estimated).",
+            ["source", "part"],
+            registry=registry,
+        )
+        self.clock_skew = Gauge(
+            "tidegate_clock_skew_seconds",
+            "How far this node's clock is ahead of the cloud server's. NaN until that says the time.",
+            registry=registry,
+        )
+        self.clock_skew_error = Gauge(
+            "tidegate_clock_skew_error_seconds", "The most that it may be off.", registry=registry
+        )
+        self.certificate_expiry = Gauge(
+            "tidegate_tls_certificate_expiry_timestamp_seconds",
+            "When this node's own certificate for a transport expires. NaN without one.",
+            ["transport"],
+            registry=registry,
+        )
         self.model = Info("tidegate_model", "The edge model.", registry=registry)
         self.build = Info("tidegate_build", "This software.", registry=registry)
         self.build.info({"version": version("tidegate")})
-        self._bind()
 
     def _bind(self) -> None:
         """Look labels up once: every series exists from the start, and the hot path only adds."""
@@ -206,17 +276,27 @@ class Meter:
         self.labels = {
             outcome: self.late_labels.labels(outcome) for outcome in ("used", "unknown", "invalid")
         }
+        self.confidences = {route: self.confidence.labels(route) for route in ROUTES}
+        for gauge in (self.clock_skew, self.clock_skew_error):
+            gauge.set(nan)
+        for direction in DIRECTIONS:
+            self.cloud_only_network.labels(direction)
+            for transport in TRANSPORTS:
+                self.network.labels(transport, direction)
         self.sent = self.cloud_payload.labels("sent")
         self.received = self.cloud_payload.labels("received")
         self.dropped = {reason: self.dropped_results.labels(reason) for reason in DROPS}
 
-    def edge(self, confidence: float, preprocess: float, predict: float, payload: int) -> None:
-        """One pass of the edge model: seconds by stage, bytes that the cloud would have got."""
-        self.confidence.observe(confidence)
+    def edge(
+        self, confidence: float, preprocess: float, predict: float, elapsed: float, payload: int
+    ) -> None:
+        """One pass of the edge model: seconds by stage and since capture, bytes that the cloud would get."""
+        self.confidences["edge"].observe(confidence)
         if not confidence:
             self.nonfinite.inc()
         self.stage["preprocess"].observe(preprocess)
         self.stage["predict"].observe(predict)
+        self.edge_only.observe(elapsed)
         self.cloud_only_payload.inc(payload)
 
     def result(self, route: str, reason: Reason, seconds: float) -> None:
@@ -239,6 +319,12 @@ class Meter:
                 "sha256": artifact.sha256,
             }
         )
+
+
+def amount(metric: MetricWrapperBase) -> float:
+    """What one series of a counter counts; of a histogram, how many observations."""
+    samples = next(iter(metric.collect())).samples
+    return next(it.value for it in samples if it.name.endswith(("_total", "_count")))
 
 
 @contextmanager

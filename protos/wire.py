@@ -81,6 +81,8 @@ class Wire:
         self._connections: dict[int, _Connection] = {}
         self._foreign: set[int] = set()
         self._busy_until = 0.0
+        self.settled = True
+        """Whether the last look found the same connections as the one before."""
         self._lock = Lock()
 
     def look(self) -> float:
@@ -89,7 +91,8 @@ class Wire:
         with self._lock:
             before = set(self._connections)
             self._look(_sockets())
-            if before ^ self._connections.keys() or self._missing():
+            self.settled = before == self._connections.keys()
+            if self._missing() or not self.settled:
                 self._busy_until = now + UNREST
         pace = BUSY if now < self._busy_until else CALM
         return max(pace, (time.thread_time() - used) / SHARE)

@@ -24,6 +24,7 @@ from edge_node.fallback.forecast import Forecast
 from edge_node.fallback.prober import Prober
 from edge_node.fallback.slots import Slots
 from edge_node.handshake import expected_model, require_digest
+from edge_node.meters.answers import Answers
 from edge_node.metrics import Meter
 from protos import codec
 from protos.artifact import Artifact
@@ -84,6 +85,7 @@ class CloudFallback:
         self._breaker, self._forecast, self._budget = Breaker(), Forecast(), budget or NoBudget()
         self._slots, self._retries = Slots(settings.max_inflight), retry.RetryBudget()
         self._prober = Prober(settings, artifact, self._breaker, self._forecast)
+        self._answers = Answers(meter)
         self._quiet_until = 0.0
         self._yielding: Any = None
         """The call in the spare slot."""
@@ -181,6 +183,7 @@ class CloudFallback:
             return Status.NOT_FOUND, call.outcome(Reason.CLOUD_ERROR, str(error))
         except answer.NoAnswer as error:
             return Status.INTERNAL, call.outcome(Reason.CLOUD_ERROR, str(error))
+        self._answers.heard(future.trailing_metadata(), time.monotonic() - call.attempted, confidence)
         seconds, sent = time.monotonic() - call.started, call.attempts * call.size
         return status, Outcome(Reason.CLOUD, class_index, confidence, seconds, None, sent, len(response))
 

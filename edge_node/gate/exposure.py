@@ -6,6 +6,8 @@ from edge_node.gate.oversight import Oversight
 from edge_node.gate.standing import Ground
 from edge_node.metrics import Meter
 
+QUANTILES = {"p50": 0.5, "p99": 0.99}
+
 
 def expose(oversight: Oversight, meter: Meter) -> None:
     """Bring the gauges up to date; what nobody knows is NaN."""
@@ -44,6 +46,8 @@ def _expose_audit(oversight: Oversight, meter: Meter) -> None:
     meter.stream_disagreement.labels("error").set(found.stream_error)
     meter.stream_disagreement.labels("worst").set(found.stream_worst)
     meter.cloud_only_seconds.set(_known(audit.seconds.mean()))
+    for at, share in QUANTILES.items():
+        meter.cloud_only_quantiles.labels(at).set(_known(audit.seconds.quantile(share)))
     meter.cloud_only_bytes.set(_known(audit.bytes.mean()))
     meter.cloud_only_effective.set(audit.seconds.effective)
 

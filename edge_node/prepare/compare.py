@@ -11,9 +11,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from edge_node.meters.sensors import Sensor
 from edge_node.prepare import variants
 from edge_node.prepare.choice import REFERENCE, Candidate, Choice, choose
-from edge_node.prepare.compare_energy import Meter, joules_of
+from edge_node.prepare.compare_energy import joules_of
 from edge_node.prepare.compare_memory import Memory, memory_of
 from edge_node.prepare.data import Samples
 from edge_node.prepare.equalize import equalize
@@ -99,7 +100,7 @@ def variants_of(
 
 
 def rows_of(
-    contestants: Sequence[Contestant], samples: Samples, threads: Sequence[int], meter: Meter | None
+    contestants: Sequence[Contestant], samples: Samples, threads: Sequence[int], meter: Sensor | None
 ) -> list[Row]:
     """Measure them all; the first is the reference of agreement, drop and time."""
     models = {one.name: one.model for one in contestants}

@@ -54,14 +54,15 @@ def add(commands: Any) -> None:
 
 
 def _compare(options: argparse.Namespace) -> str:
-    from edge_node.prepare import compare, compare_energy, compare_report
+    from edge_node.meters import sensors
+    from edge_node.prepare import compare, compare_report
 
     _check(options)
     named = _unlike([_opened(path) for path in options.models])
     samples = _samples(options, next(iter(named.values())))
     contestants, measured = _contestants(options, named, samples)
     threads = sorted({1, options.threads})
-    rows = compare.rows_of(contestants, measured, threads, compare_energy.rapl())
+    rows = compare.rows_of(contestants, measured, threads, sensors.rapl())
     said = compare_report.terminal(rows, options.max_drop)
     if options.out is None:
         return said

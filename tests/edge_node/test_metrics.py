@@ -65,7 +65,7 @@ def test_prometheus_accepts_them(tmp_path: Path, artifact: Artifact) -> None:
 def test_a_sample_is_counted_where_it_passes(tmp_path: Path, artifact: Artifact) -> None:
     metrics = used(tmp_path, artifact, every_way)
     assert value(metrics, "tidegate_samples_total") == 3
-    assert value(metrics, "tidegate_confidence_count") == 2
+    assert value(metrics, "tidegate_confidence_count", route="edge") == 2
     assert value(metrics, "tidegate_stage_duration_seconds_count", stage="predict") == 2
     assert value(metrics, "tidegate_inference_duration_seconds_count", route="edge") == 2
     assert value(metrics, "tidegate_inference_duration_seconds_count", route="cloud") == 1

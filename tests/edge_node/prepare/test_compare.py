@@ -13,7 +13,8 @@ import pytest
 
 from edge_node.prepare import cli
 from edge_node.prepare.compare import Row, Timing, calibration_error, chosen, front, precision_of, quality
-from edge_node.prepare.compare_energy import joules_of, rapl
+from edge_node.meters.sensors import rapl
+from edge_node.prepare.compare_energy import joules_of
 from edge_node.prepare.compare_memory import memory_of
 from edge_node.prepare.measure import Measures, Share
 from edge_node.prepare.pack import Facts, pack
@@ -179,7 +180,9 @@ def test_memory_grows_with_the_weights() -> None:
 
 
 class Counter:
-    """A meter that gives a joule each time it is read."""
+    """A sensor that gives a joule each time it is read."""
+
+    part = "board"
 
     def __init__(self) -> None:
         self.read = 0
@@ -194,17 +197,3 @@ def test_energy_is_shared_among_the_inferences_of_a_round() -> None:
     found = joules_of({"a": nets.depthwise().onnx()}, nets.samples(1).inputs[0], meter, seconds=0.01)
     assert 0 < found["a"] <= 1
     assert meter.read == 6
-
-
-def test_energy_counts_packages_once_and_past_the_end_of_their_range(tmp_path: Path) -> None:
-    for name in ("intel-rapl:0", "intel-rapl:1", "intel-rapl:0:0"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "energy_uj").write_text("900000\n")
-        (tmp_path / name / "max_energy_range_uj").write_text("1000000\n")
-    meter = rapl(tmp_path)
-    assert meter
-    (tmp_path / "intel-rapl:0" / "energy_uj").write_text("950000\n")
-    (tmp_path / "intel-rapl:1" / "energy_uj").write_text("100000\n")
-    assert meter.spent() == pytest.approx(0.05 + 0.2)
-    assert meter.spent() == pytest.approx(0.05 + 0.2)
-    assert rapl(tmp_path / "none") is None

@@ -1,0 +1,48 @@
+"""When a certificate expires: said by both sides, and asked for by one alert."""
+
+import ssl
+from datetime import UTC, datetime
+from math import nan
+from pathlib import Path
+
+_UTC_TIME, _GENERALIZED_TIME, _SEQUENCE = 0x17, 0x18, 0x30
+"""ASN.1 tags."""
+_END = "-----END CERTIFICATE-----"
+
+
+def expiry(path: Path | None) -> float:
+    """Seconds since 1970 at which the first of the certificates in a PEM file expires; NaN if it has none."""
+    try:
+        chain = path.read_text().split(_END)[:-1] if path else []
+        return min((_not_after(ssl.PEM_cert_to_DER_cert(_trim(it))) for it in chain), default=nan)
+    except (OSError, ValueError, IndexError):
+        return nan
+
+
+def _trim(text: str) -> str:
+    """From the beginning of a certificate on: a file may say before it in words what it is."""
+    return text[text.index("-----BEGIN CERTIFICATE-----") :] + _END
+
+
+def _not_after(der: bytes) -> float:
+    """Certificate > TBSCertificate > Validity > notAfter, RFC 5280: Python's ssl tells it of peers only."""
+    fields = _children(_children(_children(der)[0][1])[0][1])
+    for tag, content in fields:
+        if tag == _SEQUENCE and {kind for kind, _ in _children(content)} <= {_UTC_TIME, _GENERALIZED_TIME}:
+            kind, text = _children(content)[1]
+            form = "%y%m%d%H%M%SZ" if kind == _UTC_TIME else "%Y%m%d%H%M%SZ"
+            return datetime.strptime(text.decode(), form).replace(tzinfo=UTC).timestamp()
+    raise ValueError
+
+
+def _children(content: bytes) -> list[tuple[int, bytes]]:
+    """(tag, content) of the elements, one after another."""
+    found = []
+    while content:
+        tag, length, start = content[0], content[1], 2
+        if length & 0x80:
+            start += length & 0x7F
+            length = int.from_bytes(content[2:start])
+        found.append((tag, content[start : start + length]))
+        content = content[start + length :]
+    return found

@@ -1,0 +1,43 @@
+"""What a server says of the time an answer took, in its trailing metadata, as HTTP's Server-Timing does.
+
+``server-timing: queue;dur=0.2, compute;dur=3.1`` in milliseconds, and ``tidegate-clock``: seconds since 1970
+by the server's clock when the answer was ready. Servers other than ours need not have either.
+"""
+
+import math
+import re
+import time
+from collections.abc import Iterable
+
+SERVER_TIMING = "server-timing"
+CLOCK = "tidegate-clock"
+
+_ENTRY = re.compile(r"(\w+)(?:;[^;,]*)*?;dur=([0-9.]+)")
+_LONGEST = 86_400.0
+"""Seconds: who says more is not believed."""
+
+
+def trailer(**stages: float) -> tuple[tuple[str, str], ...]:
+    """Metadata that say the seconds of each stage, and the time now."""
+    entries = ", ".join(f"{stage};dur={seconds * 1e3:.3f}" for stage, seconds in stages.items())
+    return (SERVER_TIMING, entries), (CLOCK, f"{time.time():.6f}")
+
+
+def stages(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, float]:
+    """Seconds by stage, as far as a server says them."""
+    text = str(dict(metadata).get(SERVER_TIMING, ""))
+    found = {stage: _number(milliseconds) / 1e3 for stage, milliseconds in _ENTRY.findall(text)}
+    return {stage: seconds for stage, seconds in found.items() if 0 <= seconds <= _LONGEST}
+
+
+def clock(metadata: Iterable[tuple[str, str | bytes]]) -> float | None:
+    """Seconds since 1970 when the answer was ready; ``None`` if the server does not say."""
+    seconds = _number(str(dict(metadata).get(CLOCK, "")))
+    return seconds if math.isfinite(seconds) else None
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
