@@ -70,7 +70,7 @@ class History:
             track = self._tracks[key] = known or _Track()
             since = _since(known, snapshot, now)
             if since is not None:
-                grown = _grown(track, snapshot.session, counts)
+                grown = self._grown(track, snapshot.session, counts)
                 grown[columns.COVERED] = now - since
                 track.add(since, now, grown)
                 self._all.add(since, now, grown)
@@ -109,6 +109,12 @@ class History:
             sums = [track.rings[0].counts(*slots).sum(0) for track in self._tracks.values()]
             return dict(zip(self._tracks, windows.recent(np.array(sums)), strict=True))
 
+    @staticmethod
+    def _grown(track: _Track, session: int, counts: NDArray[np.float64]) -> NDArray[np.float64]:
+        """By how much each count has grown; after a reset, which a fall is, it has grown from zero."""
+        reset = (counts < track.counts) | (session != track.session)
+        return np.where(reset, counts, counts - track.counts)
+
     def _combine(self, now: float) -> None:
         """The levels of all devices, as the table of levels says."""
         live = np.array([track.levels for track in self._tracks.values() if now <= track.until])
@@ -131,9 +137,3 @@ def _since(track: _Track | None, snapshot: Snapshot, now: float) -> float | None
     if track is None:
         return began if snapshot.uptime <= MISSED * snapshot.interval else None
     return track.at if track.session == snapshot.session else max(began, track.at)
-
-
-def _grown(track: _Track, session: int, counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """By how much each count has grown; after a reset, which a fall is, it has grown from zero."""
-    reset = (counts < track.counts) | (session != track.session)
-    return np.where(reset, counts, counts - track.counts)

@@ -11,6 +11,8 @@ from cloud_server.fleet.columns import COUNTS, LEVELS, ROUTES
 from cloud_server.fleet.ring import Rows
 from protos.buckets import DURATION_BUCKETS
 
+_ROUNDING = 1e-5
+"""Share that sums in single precision may be off by: no quantile shall fall over the edge of a bucket."""
 _EDGES = np.array([0.0, *DURATION_BUCKETS], np.float32)
 
 
@@ -141,7 +143,7 @@ def _latency(buckets: Rows) -> Latency:
 def _quantile(buckets: Rows, share: float) -> Rows:
     """(slots, buckets) → (slots,) seconds, as ``histogram_quantile`` has it: linear within a bucket."""
     below = np.cumsum(buckets, axis=1)
-    rank = share * below[:, -1:]
+    rank = share * (1 - _ROUNDING) * below[:, -1:]
     found = np.minimum((below < rank).sum(1), len(DURATION_BUCKETS) - 1)
     rows = np.arange(len(buckets))
     before = np.where(found > 0, below[rows, found - 1], 0)
