@@ -49,6 +49,18 @@ class Meter:
             ["direction"],
             registry=registry,
         )
+        self.network = Counter(
+            "tidegate_network_bytes",
+            "Bytes that crossed the sockets, by the kernel's count: framing and TLS included.",
+            ["transport", "direction"],
+            registry=registry,
+        )
+        self.certificate_expiry = Gauge(
+            "tidegate_tls_certificate_expiry_timestamp_seconds",
+            "When this server's own certificate for a transport expires. NaN without one.",
+            ["transport"],
+            registry=registry,
+        )
         self.inference = Histogram(
             "tidegate_model_inference_duration_seconds",
             "One run of the model itself.",

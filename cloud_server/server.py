@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
-from cloud_server import listening, metrics
+from cloud_server import listening, meters, metrics
 from cloud_server.config import CloudConfig
 from cloud_server.inference.repository import Repository
 from cloud_server.metrics import Meter
@@ -78,6 +78,7 @@ def serve(config: CloudConfig) -> Iterator[Running]:
             from cloud_server.inference import serving as inference
 
             address, repository = parts.enter_context(inference.serve(config, meter))
+        parts.enter_context(meters.running(config, meter, address))
         url = f"http://{listening.address(config.metrics.host, port)}/metrics"
         yield Running(address, url, repository, meter, fleet)
 

@@ -4,13 +4,14 @@ An error raised here becomes a status in ``interceptors.py``.
 """
 # ruff: noqa: N802 - the protocol's names
 
+import time
 from importlib.metadata import version
 
 import grpc
 
 from cloud_server.errors import UnknownModel
 from cloud_server.inference.repository import Repository
-from protos import codec
+from protos import codec, timing
 from protos import inference_pb2 as pb
 from protos.artifact import TensorSpec
 from protos.identity import MODEL_SHA256
@@ -60,10 +61,15 @@ class InferenceServicer:
     def ModelInfer(
         self, request: pb.ModelInferRequest, context: grpc.ServicerContext
     ) -> pb.ModelInferResponse:
-        """Raw contents are answered with raw, typed with typed; the trailing metadata say which model did."""
-        model = self._repository.get(request.model_name, request.model_version)
+        """Raw contents are answered with raw, typed with typed.
+
+        The trailing metadata say which model did, how long it took, and what the time is.
+        """
+        model, started = self._repository.get(request.model_name, request.model_version), time.perf_counter()
         context.set_trailing_metadata(((MODEL_SHA256, model.card.sha256),))
         answer = model.infer(codec.request_tensors(request), [output.name for output in request.outputs])
+        took = timing.trailer(compute=time.perf_counter() - started)
+        context.set_trailing_metadata(((MODEL_SHA256, model.card.sha256), *took))
         return codec.response(
             model.card.name,
             model.card.version,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 
 from edge_node.config import EdgeConfig
 from edge_node.meters.counterfactual import CloudOnly
@@ -32,7 +33,7 @@ def running(settings: EdgeConfig, meter: Meter) -> Iterator[None]:
         energy.look()
         return wait
 
-    meter.before_scrape(lambda: _tell_expiry(settings, meter))
+    _tell_expiry(settings, meter)
     wire, cloud_only = Wire(peers(settings), count), CloudOnly(meter)
     energy = EnergyMeter(settings.energy, meter.energy, traffic)
     with closing(wire), watching(look):
@@ -53,4 +54,4 @@ def peers(settings: EdgeConfig) -> list[Peer]:
 def _tell_expiry(settings: EdgeConfig, meter: Meter) -> None:
     for transport, section in (("grpc", settings.cloud), ("mqtt", settings.mqtt)):
         certificate = section.tls.cert if section and section.tls else None
-        meter.certificate_expiry.labels(transport).set(expiry(certificate))
+        meter.certificate_expiry.labels(transport).set_function(partial(expiry, certificate))
