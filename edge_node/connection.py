@@ -71,6 +71,7 @@ class Connection:
         self._report_at = -math.inf
         self._receipts: deque[int] = deque()
         self._under_way: dict[int, Message] = {}
+        self._published: dict[int, float] = {}
         self._connected = self._useful = False
         self._said = ""
         self._closing = Event()
@@ -144,6 +145,7 @@ class Connection:
     def _serve(self, loop: mqtt.Loop) -> None:
         """Work on one connection until it ends, or nothing is left to do."""
         self._under_way.clear()
+        self._published.clear()
         self._ended: ReasonCode | None = None
         self._useful = False
         try:
@@ -217,6 +219,7 @@ class Connection:
             self._heard = time.monotonic()
         info = self._client.publish(message.topic, message.payload, 1, retain, extra)
         self._under_way[info.mid] = message
+        self._published[info.mid] = time.monotonic()
 
     def _silent(self) -> bool:
         silent = bool(self._under_way) and time.monotonic() - self._heard > SILENCE
@@ -270,6 +273,7 @@ class Connection:
         if message is None:
             return  # a report has left; nobody acknowledges it
         self._heard = time.monotonic()
+        self._meter.stage["publish"].observe(self._heard - self._published.pop(mid, self._heard))
         if self._outgoing and message.seq != OWN:
             self._useful = True
             self._outgoing.answered(message, reason)
