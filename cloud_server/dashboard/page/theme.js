@@ -1,2 +1,2 @@
-// Loaded before the first paint, so that it comes in the chosen colours.
+// Loaded before the first paint, so that the page comes in the chosen colours.
 document.documentElement.dataset.theme = localStorage.getItem("theme") ?? "";
