@@ -101,10 +101,6 @@ class Fleet(Section, frozen=True, kw_only=True):
     """Nodes whose metrics and state are kept in memory, 0.2 MB each; a further one replaces one offline."""
     max_series: Annotated[int, Meta(ge=1)] = 500
     """Series of metrics that one node may have in a day; it has about 200."""
-    max_nodes: Annotated[int, Meta(ge=1)] = 2000
-    """Nodes whose metrics and state are kept in memory, 0.2 MB each; a further one replaces one offline."""
-    max_series: Annotated[int, Meta(ge=1)] = 500
-    """Series of metrics that one node may have in a day; it has about 200."""
 
 
 class Dashboard(Section, frozen=True, kw_only=True):
