@@ -136,7 +136,10 @@ class Connection:
         with closing(loop):
             while not self._finished():
                 started = time.monotonic()
-                self._serve(loop)
+                try:
+                    self._serve(loop)
+                except Exception:
+                    log.exception("a mistake of ours ended the connection to the broker")
                 kept = self._useful or time.monotonic() - started > wait
                 wait = first if kept else min(2 * wait, most)
                 if self._closing.wait(random.uniform(0, wait)):  # noqa: S311 - full jitter, no secret

@@ -8,8 +8,10 @@ from edge_node.outbox import Outbox, Row
 
 BATCH = 100
 """Rows read at once."""
-BURST = 0.1
+BURST = 1.0
 """Seconds of a pace that may be caught up on at once."""
+STEP = 0.005
+"""Seconds that are worth waiting: what may go by then goes at once."""
 
 
 class Lane:
@@ -50,7 +52,7 @@ class Pace:
         now = time.monotonic()
         earned = self._credit + (now - self._at) * self._rate
         self._credit, self._at = min(earned, max(1.0, self._rate * BURST)), now
-        return max(0.0, (1 - self._credit) / self._rate)
+        return 0.0 if self._credit >= 1 else max(STEP, (1 - self._credit) / self._rate)
 
     def take(self) -> None:
         """One goes."""

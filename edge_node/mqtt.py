@@ -1,5 +1,6 @@
 """A paho client from our settings, and the loop that one thread of ours drives it with."""
 
+import math
 import select
 import socket
 import ssl
@@ -91,7 +92,7 @@ class Loop:
         """End a ``turn`` that waits; from any thread."""
         if self._idle:
             self._idle = False
-            with suppress(BlockingIOError):  # it is full of wake-ups already
+            with suppress(OSError):  # it is full of wake-ups already, or closed
                 self._wake_in.send(b"\0")
 
     def turn(self, client: paho.Client, timeout: float) -> None:
@@ -100,17 +101,18 @@ class Loop:
         if connection is None:
             return
         buffered = bool(getattr(connection, "pending", int)())  # TLS has decrypted more than was read
-        writing = [connection] if client.want_write() else []
-        readable, writable, _ = select.select(
-            [connection, self._wake_out], writing, [], 0 if buffered else timeout
-        )
+        poll = select.poll()
+        poll.register(self._wake_out, select.POLLIN)
+        poll.register(connection, select.POLLIN | (select.POLLOUT if client.want_write() else 0))
+        ready = dict(poll.poll(0 if buffered else math.ceil(timeout * 1000)))
         self._idle = False
-        if self._wake_out in readable:
+        if self._wake_out.fileno() in ready:
             self._wake_out.recv(4096)
             time.sleep(LINGER)
-        if buffered or connection in readable:
+        events = ready.get(connection.fileno(), 0)
+        if buffered or events & ~select.POLLOUT:
             client.loop_read()
-        if writable:
+        if events & select.POLLOUT:
             client.loop_write()
         client.loop_misc()
 

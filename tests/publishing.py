@@ -47,13 +47,16 @@ class Publishing:
     def metric(self, name: str, **labels: str) -> float:
         return value(exposition(self.meter.registry), name, **labels)
 
-    def connected(self) -> bool:
+    def connected(self, patience: float = PATIENCE) -> bool:
         """Whether it is, or is soon."""
-        return wait_until(lambda: self.metric("tidegate_mqtt_connected") == 1, PATIENCE)
+        return wait_until(lambda: self._connected() == 1, patience)
 
     def lost(self) -> bool:
         """Whether the connection ends soon."""
-        return wait_until(lambda: self.metric("tidegate_mqtt_connected") == 0, PATIENCE)
+        return wait_until(lambda: self._connected() == 0, PATIENCE)
+
+    def _connected(self) -> float | None:
+        return self.meter.registry.get_sample_value("tidegate_mqtt_connected")
 
     def empty(self, patience: float = PATIENCE) -> bool:
         """Whether nothing waits any more, or soon."""

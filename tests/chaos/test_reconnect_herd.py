@@ -1,0 +1,87 @@
+"""A broker that is bounced under 200 nodes: all come back, not all at once, and nothing is lost.
+
+Light nodes: a connection, a publisher and an outbox each, without a model.
+"""
+
+import random
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from deploy.demo.broker import Broker
+from deploy.demo.processes import wait_until
+from tests.chaos.sink_stand import LONG, sink
+from tests.mqtt import kill, mosquitto, restart
+from tests.publishing import Publishing, publishing
+
+NODES = 200
+EACH = 10
+"""Results of a node before the broker is gone, and as many while it is."""
+BACK = 60.0
+"""Seconds in which all must be back."""
+CAP = 100
+"""Connections that the broker may have to accept in any one second."""
+
+
+@contextmanager
+def herd(broker: Broker, folder: Path, count: int = NODES) -> Iterator[list[Publishing]]:
+    """So many nodes, connected."""
+    outbox = {"confirm": "sink", "ballast": 0}
+    with ExitStack() as stack:
+        nodes = [
+            stack.enter_context(publishing(broker.port, folder, name=f"n{number}", outbox=outbox))
+            for number in range(count)
+        ]
+        assert all(node.connected() for node in nodes)
+        yield nodes
+
+
+def arrivals(broker: Broker) -> Counter[str]:
+    """Connections of nodes that the broker accepted, by second, since it was started."""
+    return Counter(
+        re.findall(
+            r"^(\d+): New client connected from \S+ as lab-n\d+ ",
+            broker.process.log.read_text(),
+            re.MULTILINE,
+        )
+    )
+
+
+def bounce(broker: Broker, nodes: list[Publishing]) -> None:
+    """The broker is gone for a moment, and everybody notices."""
+    kill(broker)
+    assert all(node.lost() for node in nodes)
+    for node in nodes:
+        node.publish(EACH)
+    restart(broker)
+
+
+def test_two_hundred_nodes_come_back_without_a_rush_and_lose_nothing(tmp_path: Path) -> None:
+    with (
+        mosquitto(tmp_path, "allow_anonymous true") as broker,
+        sink(broker, tmp_path) as stand,
+        herd(broker, tmp_path) as nodes,
+    ):
+        for node in nodes:
+            node.publish(EACH)
+        bounce(broker, nodes)
+        assert wait_until(lambda: all(node.connected(0) for node in nodes), BACK)
+        rush = max(arrivals(broker).values())
+        print(f"{NODES} nodes back, at most {rush} connections a second")  # noqa: T201
+        assert rush <= CAP
+        assert all(node.empty(LONG) for node in nodes)
+        assert sum(stand.count(f"n{number}") for number in range(NODES)) == 2 * EACH * NODES
+        assert stand.duplicates() == 0
+
+
+def test_without_jitter_they_come_all_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The negative: the same nodes, each after the same time."""
+    monkeypatch.setattr(random, "uniform", lambda _low, high: high)
+    with mosquitto(tmp_path, "allow_anonymous true") as broker, herd(broker, tmp_path) as nodes:
+        bounce(broker, nodes)
+        assert wait_until(lambda: sum(arrivals(broker).values()) >= NODES, BACK)
+        assert max(arrivals(broker).values()) > CAP
