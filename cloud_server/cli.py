@@ -83,6 +83,8 @@ def _settings(given: argparse.Namespace) -> CloudConfig:
     settings = config.load(given.config, _flags(given))
     if not settings.models and not settings.fleet:
         raise StartError("no model: name a folder or an ONNX file, or give --config with [[models]]")
+    if settings.dashboard and not settings.fleet:
+        raise StartError("[dashboard] shows the nodes of [fleet], which is missing")
     return settings
 
 
@@ -126,6 +128,7 @@ def _announce(running: Running) -> None:
         f"metrics on {running.metrics_url}",
         models and f"models: {models}",
         running.fleet,
+        running.dashboard and f"dashboard on {running.dashboard}",
     )
     _say(", ".join(filter(None, parts)))
 

@@ -107,7 +107,7 @@ class Dashboard(Section, frozen=True, kw_only=True):
     """A page that shows the fleet of `[fleet]`. Without this section there is none."""
 
     host: str = "127.0.0.1"
-    """Address to listen on. The page asks for no password: beyond loopback, put a proxy before it that does."""
+    """Address to listen on. The page asks for no password: beyond loopback, put a proxy that does before it."""
     port: Port = 9466
     """Its port; 0: any free one, printed at start."""
     names: tuple[str, ...] = ()

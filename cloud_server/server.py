@@ -29,6 +29,8 @@ class Running:
     meter: Meter
     fleet: str
     """Whose results go where; empty if nobody's."""
+    dashboard: str
+    """Address of the page; empty without one."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,10 @@ def check(config: CloudConfig) -> Checked:
         from cloud_server.fleet import serving as results
 
         fleet = results.check(config.fleet)
+    if config.dashboard:
+        from cloud_server.dashboard import serving as page
+
+        page.check(config.dashboard)
     return Checked(repository, fleet)
 
 
@@ -67,20 +73,25 @@ def check(config: CloudConfig) -> Checked:
 def serve(config: CloudConfig) -> Iterator[Running]:
     """Serve while inside: what has no section in the settings is not even loaded."""
     meter = Meter()
-    address, repository, fleet = "", Repository(()), ""
+    address, repository, fleet, dashboard = "", Repository(()), "", ""
     with ExitStack() as parts:
         port = parts.enter_context(metrics.serve(meter, config.metrics))
         if config.fleet:
             from cloud_server.fleet import serving as results
 
-            fleet = parts.enter_context(results.serve(config.fleet, meter)).line
+            serving = parts.enter_context(results.serve(config.fleet, meter))
+            fleet = serving.line
+            if config.dashboard:
+                from cloud_server.dashboard import serving as page
+
+                dashboard = parts.enter_context(page.serve(config.dashboard, serving))
         if config.models:
             from cloud_server.inference import serving as inference
 
             address, repository = parts.enter_context(inference.serve(config, meter))
         parts.enter_context(meters.running(config, meter, address))
         url = f"http://{listening.address(config.metrics.host, port)}/metrics"
-        yield Running(address, url, repository, meter, fleet)
+        yield Running(address, url, repository, meter, fleet, dashboard)
 
 
 def _first(received: SimpleQueue[signal.Signals]) -> signal.Signals:

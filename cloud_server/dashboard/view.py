@@ -2,9 +2,8 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import nan
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
 from msgspec import Meta
@@ -25,16 +24,24 @@ Order = Literal["attention", "device", "seen", "model", "samples", "offload", "p
 Shown = Literal["all", "attention", "online", "silent", "offline"]
 
 
-@dataclass(frozen=True)
-class Fleet:
+class Fleet(Protocol):
     """Where the page's figures come from."""
 
-    devices: Devices
-    history: History
-    hearing: Callable[[], bool]
-    """Whether there is a connection over which devices can be heard."""
-    broker: str
-    """``host:port`` of that connection."""
+    @property
+    def devices(self) -> Devices:
+        """Which devices there are, and how they are now."""
+
+    @property
+    def history(self) -> History:
+        """What they did."""
+
+    @property
+    def hearing(self) -> Callable[[], bool]:
+        """Whether there is a connection over which they can be heard."""
+
+    @property
+    def broker(self) -> str:
+        """``host:port`` of that connection."""
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):

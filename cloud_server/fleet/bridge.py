@@ -62,6 +62,11 @@ class Bridge:
         self._stop.set()
         self._thread.join()
 
+    @property
+    def hearing(self) -> bool:
+        """Whether the broker is there: without it nothing new can come."""
+        return self._connected
+
     def _run(self) -> None:
         back_off = BackOff()
         while not self._stop.is_set():

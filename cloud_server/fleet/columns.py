@@ -13,6 +13,7 @@ from protos.result import Reason
 from protos.snapshot import Histogram, Snapshot
 
 LATENCY = "tidegate_inference_duration_seconds"
+EDGE_ONLY = "tidegate_edge_only_duration_seconds"
 _LARGEST = 1e30
 """More than anything real, and less than single precision has."""
 
@@ -61,6 +62,8 @@ COUNTS: Mapping[str, Count] = {
     "sent_bytes": Count("tidegate_cloud_payload_bytes_total", {"direction": "sent"}),
     "received_bytes": Count("tidegate_cloud_payload_bytes_total", {"direction": "received"}),
     "cloud_only_bytes": Count("tidegate_cloud_only_payload_bytes_total"),
+    "grpc_bytes": Count("tidegate_network_bytes_total", {"transport": "grpc"}),
+    "cloud_only_grpc_bytes": Count("tidegate_cloud_only_network_bytes_total"),
     "dropped_results": Count("tidegate_dropped_results_total"),
     "dropped_samples": Count("tidegate_dropped_samples_total"),
 }
@@ -73,6 +76,8 @@ LEVELS: Mapping[str, Level] = {
     "disagreement": Level(mean, "tidegate_disagreement_ratio", {"bound": "estimate"}),
     "risk": Level(highest, "tidegate_certificate_risk"),
     "cloud_only_seconds": Level(mean, "tidegate_cloud_only_latency_seconds"),
+    "cloud_only_p50": Level(mean, "tidegate_cloud_only_latency_quantile_seconds", {"at": "p50"}),
+    "cloud_only_p99": Level(mean, "tidegate_cloud_only_latency_quantile_seconds", {"at": "p99"}),
 }
 
 COVERED = 0
@@ -81,9 +86,9 @@ INDEX: Mapping[str, int] = {name: index for index, name in enumerate(COUNTS, 1)}
 _BUCKETS = len(DURATION_BUCKETS) + 1
 ROUTES: Mapping[str, slice] = {
     route: slice(1 + len(COUNTS) + at * _BUCKETS, 1 + len(COUNTS) + (at + 1) * _BUCKETS)
-    for at, route in enumerate(("edge", "cloud"))
+    for at, route in enumerate(("edge", "cloud", "edge_only"))
 }
-"""Columns of the latencies' buckets."""
+"""Columns of the latencies' buckets: by who answered, and of the edge for every sample."""
 WIDTH = 1 + len(COUNTS) + len(ROUTES) * _BUCKETS
 
 
@@ -92,17 +97,17 @@ def read(snapshot: Snapshot) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     families = {family.name: family for family in snapshot.families}
     counts = np.zeros(WIDTH)
     counts[1 : 1 + len(COUNTS)] = [value(families, *count) for count in COUNTS.values()]
-    for route, where in ROUTES.items():
-        counts[where] = _buckets(families, route)
+    for route in ("edge", "cloud"):
+        counts[ROUTES[route]] = _buckets(families, LATENCY, {"route": route})
+    counts[ROUTES["edge_only"]] = _buckets(families, EDGE_ONLY, {})
     levels = [value(families, level.family, level.labels) for level in LEVELS.values()]
     return np.nan_to_num(counts, nan=0.0), np.clip(np.array(levels), -_LARGEST, _LARGEST)
 
 
-def _buckets(families: Families, route: str) -> tuple[float, ...]:
-    """Of a route's latencies; zero where the device has other bounds than ours."""
-    family = families.get(LATENCY)
-    if isinstance(family, Histogram) and (family.bounds, family.labels) == (DURATION_BUCKETS, ("route",)):
-        return next(
-            (series.counts for series in family.series if series.labels == (route,)), (0.0,) * _BUCKETS
-        )
+def _buckets(families: Families, name: str, labels: Mapping[str, str]) -> tuple[float, ...]:
+    """Of the latencies with these labels; zero where the device has other bounds than ours."""
+    family = families.get(name)
+    if isinstance(family, Histogram) and (family.bounds, family.labels) == (DURATION_BUCKETS, (*labels,)):
+        wanted = tuple(labels.values())
+        return next((it.counts for it in family.series if it.labels == wanted), (0.0,) * _BUCKETS)
     return (0.0,) * _BUCKETS

@@ -1,6 +1,6 @@
 """The fleet's part of a server: its store, and the sink that fills it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from cloud_server.fleet.devices import Devices
 from cloud_server.fleet.history import History
 from cloud_server.fleet.sink import Sink
 from cloud_server.fleet.store import Gap, Store
+from cloud_server.listening import address
 from cloud_server.metrics import Meter
 
 
@@ -24,6 +25,10 @@ class Serving(NamedTuple):
     """Whose results go where."""
     devices: Devices
     history: History
+    hearing: Callable[[], bool]
+    """Whether devices can be heard now."""
+    broker: str
+    """``host:port`` of where they are heard."""
 
 
 @contextmanager
@@ -34,7 +39,8 @@ def serve(settings: Fleet, meter: Meter) -> Iterator[Serving]:
         Sink(settings, store, meter),
         Bridge(settings, meter) as bridge,
     ):
-        yield Serving(_line(settings, store), bridge.devices, bridge.history)
+        broker = address(settings.mqtt.host, settings.mqtt.port)
+        yield Serving(_line(settings, store), bridge.devices, bridge.history, lambda: bridge.hearing, broker)
 
 
 def check(settings: Fleet) -> str:

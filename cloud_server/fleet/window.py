@@ -39,6 +39,8 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     """Of those that the cloud answered."""
     hybrid: Latency
     """Of all."""
+    edge_only: Latency
+    """Of a node without a cloud: what the edge takes for every sample."""
     offload: list[float]
     """Share of the results that the cloud answered."""
     rates: dict[str, list[float]]
@@ -60,6 +62,7 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     """p50 and p99 in seconds."""
     cloud: tuple[float, float]
     hybrid: tuple[float, float]
+    edge_only: tuple[float, float]
 
 
 class Recent(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,6 +127,7 @@ def _by_route(counts: Rows) -> Iterator[tuple[str, Rows]]:
     """(name, (slots, buckets)) of the results of each route and of all."""
     edge, cloud = (counts[:, ROUTES[route]] for route in ("edge", "cloud"))
     yield from (("edge", edge), ("cloud", cloud), ("hybrid", edge + cloud))
+    yield ("edge_only", counts[:, ROUTES["edge_only"]])
 
 
 def _share(counts: Rows) -> Rows:

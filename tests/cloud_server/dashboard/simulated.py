@@ -2,12 +2,11 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from cloud_server.dashboard.view import Fleet
 from cloud_server.fleet.devices import Devices, Key
 from cloud_server.fleet.history import History
 from protos.buckets import DURATION_BUCKETS
@@ -151,10 +150,20 @@ class Node:
 
 
 @dataclass(frozen=True)
+class MadeUp:
+    """What a served fleet offers to the page."""
+
+    devices: Devices
+    history: History
+    hearing: Callable[[], bool] = lambda: True
+    broker: str = "127.0.0.1:1883"
+
+
+@dataclass(frozen=True)
 class Simulation:
     """A fleet, and the way to let time pass."""
 
-    fleet: Fleet
+    fleet: MadeUp
     nodes: list[Node]
     clock: Clock
     random: np.random.Generator
@@ -177,12 +186,7 @@ def simulate(devices: int, seconds: float, *, interval: float = 15.0, healthy: b
     """A fleet that has run for so long, up to now; of ten devices one has some trouble, unless `healthy`."""
     clock, random = Clock(time.monotonic() - seconds), np.random.default_rng(FLEET)
     nodes = [_node(number, devices, random, healthy=healthy) for number in range(devices)]
-    fleet = Fleet(
-        devices=Devices(2 * devices + 10, 2000, clock),
-        history=History(clock),
-        hearing=lambda: True,
-        broker="127.0.0.1:1883",
-    )
+    fleet = MadeUp(Devices(2 * devices + 10, 2000, clock), History(clock))
     simulation = Simulation(fleet, nodes, clock, random, clock.now)
     for node in nodes:
         fleet.devices.say(node.key, node.birth())

@@ -289,4 +289,4 @@ def test_memory_is_bounded(history: History, clock: Clock) -> None:
     run(history, clock, range(1000))
     rings = history._tracks[A].rings
     size = sum(array.nbytes for ring in rings for array in (ring._counts, ring._levels))
-    assert size < 150_000
+    assert size < 200_000
