@@ -63,7 +63,10 @@ COUNTS: Mapping[str, Count] = {
     "received_bytes": Count("tidegate_cloud_payload_bytes_total", {"direction": "received"}),
     "cloud_only_bytes": Count("tidegate_cloud_only_payload_bytes_total"),
     "grpc_bytes": Count("tidegate_network_bytes_total", {"transport": "grpc"}),
+    "mqtt_bytes": Count("tidegate_network_bytes_total", {"transport": "mqtt"}),
     "cloud_only_grpc_bytes": Count("tidegate_cloud_only_network_bytes_total"),
+    "measured_joules": Count("tidegate_energy_joules_total", {"source": "measured"}),
+    "estimated_joules": Count("tidegate_energy_joules_total", {"source": "estimated"}),
     "dropped_results": Count("tidegate_dropped_results_total"),
     "dropped_samples": Count("tidegate_dropped_samples_total"),
 }

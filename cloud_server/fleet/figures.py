@@ -43,6 +43,8 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     stream_disagreement: float
     """The same as a share of all samples."""
     resident_bytes: float
+    clock_skew: float
+    """Seconds that its clock is ahead of the cloud server's."""
     ground: str
     """Why the certificate stands (``valid``) or does not; empty if the device does not say."""
 
@@ -68,6 +70,7 @@ _VALUES: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "disagreement_low": ("tidegate_disagreement_ratio", {"bound": "low"}),
     "disagreement_high": ("tidegate_disagreement_ratio", {"bound": "high"}),
     "stream_disagreement": ("tidegate_stream_disagreement_ratio", {"bound": "estimate"}),
+    "clock_skew": ("tidegate_clock_skew_seconds", {}),
     "resident_bytes": ("process_resident_memory_bytes", {}),
 }
 
