@@ -3,6 +3,7 @@
 Two nodes answer by turns in one process: one that has no cloud, and one whose cloud fails.
 """
 
+import os
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -37,7 +38,8 @@ each after
 {PEACE:.0f} s of peace. A node with a deadline of {DEADLINE * 1e3:.0f} ms has samples \
 every {EVERY * 1e3:.0f} ms:
 one that its edge is sure of, and one that it is not. A second node, without a cloud, answers in turns with
-it, in the same process. `none` is the control: no fault.
+it, in the same process. `none` is the control: no fault. What differs there is the machine's other work:
+see the load at the end.
 
 - **unanswered**: samples without a result.
 - **late**: how long after its deadline the sample in a thousand that was answered last had its result, in
@@ -73,7 +75,8 @@ def main() -> None:
     lines = [head, ["---"] * len(head), *([row[name] for name in head] for row in rows)]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     about = ", ".join(f"{name} {said}" for name, said in machine().items())
-    REPORT.write_text(f"{WORDS}{table}\n\n{about}\n")
+    load = " ".join(f"{it:.1f}" for it in os.getloadavg())
+    REPORT.write_text(f"{WORDS}{table}\n\n{about}; load average {load}\n")
     print(REPORT.read_text())
 
 
