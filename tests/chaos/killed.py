@@ -71,12 +71,12 @@ def live(folder: Path, point: str | None = None, count: int = 0, *, careful: boo
         left = bookmark.left((0, row) for row in range(SAMPLES))
         sent = -1
         while places := list(islice(left, TRANSACTION)):
-            for place in reversed(places):  # results of deferred samples come late
-                outbox.put(1, place=place, sample=str(place[1]))
             if not careful:
                 for place in places:
                     bookmark.finish(place)
                 note.write_bytes(bookmark.dump())
+            for place in reversed(places):  # results of deferred samples come late
+                outbox.put(1, place=place, sample=str(place[1]))
             outbox.settle()
             for row in outbox.rows(sent, SAMPLES):
                 received.write(row.payload + b"\n")
