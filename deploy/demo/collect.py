@@ -1,6 +1,7 @@
 """Listens to all that the nodes publish, as anybody with a broker's address could."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from threading import Event, Lock
 from typing import Any, Literal, NamedTuple, Self
 
@@ -81,6 +82,13 @@ class Collector:
         with self._lock:
             return list(self._invalid)
 
+    def forget(self, nodes: Iterable[NodeId]) -> None:
+        """Have the broker keep no status of these: they will not come back."""
+        for site, name in nodes:
+            self._client.publish(f"tidegate/{site}/{name}/status", qos=1, retain=True).wait_for_publish(
+                _TIMEOUT
+            )
+
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
         with self._lock:
             try:
@@ -95,5 +103,5 @@ class Collector:
             if (result.site, result.node) != (site, name):
                 raise ValueError(f"the result is of {result.site}/{result.node}")
             self._results[NodeId(site, name)].setdefault(result.id, result)
-        elif leaf == "status":
+        elif leaf == "status" and message.payload:
             self._online[NodeId(site, name)] = _STATUS.decode(message.payload).state == "online"

@@ -23,7 +23,10 @@ POLICIES: Mapping[str, str] = {
 """The site that stands for each way to answer, and the gate policy of its nodes."""
 
 _START_TIMEOUT = 60.0
+_SNAPSHOT = 5.0
+"""Seconds between the snapshots of a node's metrics: who looks at a demo does not want to wait."""
 _READY = re.compile(r"ready on (?P<host>\S+):(?P<port>\d+), metrics on (?P<metrics>\S+),")
+_PAGE = re.compile(r"dashboard on (?P<page>http://\S+)")
 _METRICS = re.compile(r"metrics on (?P<metrics>http://\S+)")
 
 
@@ -33,6 +36,14 @@ class Cloud:
 
     port: int
     metrics: str
+    process: Child
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """A server that stores results, hears the nodes and shows them."""
+
+    page: str
     process: Child
 
 
@@ -81,7 +92,7 @@ class Site:
                     "gate": {"policy": POLICIES[site]},
                     **({"cloud": {"target": f"{HOST}:{grpc.port}"}} if grpc else {}),
                     "mqtt": {"host": HOST, "port": mqtt.port},
-                    "metrics": {"port": 0},
+                    "metrics": {"port": 0, "snapshot": _SNAPSHOT},
                     "outbox": {"path": str(config.with_suffix(".outbox"))},
                     **self.scenario.settings,
                 }
@@ -103,15 +114,38 @@ def open_cloud(run_dir: Path, scenario: Scenario) -> Iterator[Cloud]:
         yield _await_cloud(process)
 
 
+@contextmanager
+def open_fleet(run_dir: Path, broker: Broker) -> Iterator[Fleet]:
+    """Run the fleet's part of a cloud server until the block ends; DemoError when it does not come up."""
+    config = run_dir / "fleet.toml"
+    tables: dict[str, dict[str, str | float | bool]] = {
+        "fleet": {"database": f"sqlite:///{run_dir / 'fleet.sqlite'}"},
+        "fleet.mqtt": {"host": broker.host, "port": broker.port},
+        "dashboard": {"port": 0},
+        "metrics": {"port": 0},
+    }
+    config.write_text(_toml(tables))
+    command: list[str | Path] = [_program("cloud-server"), "run", "--config", config]
+    with Child("fleet server", command, run_dir / "fleet.log") as process:
+        yield Fleet(_await(process, _PAGE)["page"], process)
+
+
 def _await_cloud(process: Child) -> Cloud:
+    found = _await(process, _READY)
+    return Cloud(int(found["port"]), found["metrics"], process)
+
+
+def _await(process: Child, said: "re.Pattern[str]") -> "re.Match[str]":
+    """What a server says once it is ready."""
+
     def ready() -> "re.Match[str] | None":
-        return _READY.search(process.log.read_text(errors="replace"))
+        return said.search(process.log.read_text(errors="replace"))
 
     wait_until(lambda: process.poll() is not None or ready() is not None, _START_TIMEOUT)
     found = ready()
     if process.poll() is not None or found is None:
-        raise DemoError(f"the cloud server did not start: {process.last_line()} (log: {process.log})")
-    return Cloud(int(found["port"]), found["metrics"], process)
+        raise DemoError(f"the {process.name} did not start: {process.last_line()} (log: {process.log})")
+    return found
 
 
 def _program(name: str) -> Path:

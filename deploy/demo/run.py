@@ -12,7 +12,7 @@ from deploy.demo import promise, report
 from deploy.demo.broker import Broker, open_broker
 from deploy.demo.collect import Collector
 from deploy.demo.comparison import Comparison, compare
-from deploy.demo.fleet import POLICIES, Cloud, Node, Site, open_cloud
+from deploy.demo.fleet import POLICIES, Cloud, Fleet, Node, Site, open_cloud, open_fleet
 from deploy.demo.link import PROFILES, Link
 from deploy.demo.plot import write_plot
 from deploy.demo.processes import Child, wait_until
@@ -22,6 +22,8 @@ from deploy.demo.view import View
 _START = 60.0
 _LAST_RESULTS = 5.0
 _LOOK = 0.5
+_STAYS = "hybrid"
+"""The policy of the fleet that stays up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class Demo:
             wait_until(lambda: sum(map(len, collector.everything().values())) >= expected, _LAST_RESULTS)
             comparison = compare(self.scenario, nodes, collector)
             failures += collector.invalid() + comparison.miscounts()
+            collector.forget(node.id for node in nodes if node.id.site != _STAYS)
         self._show(comparison, site.broker)
         return failures
 
@@ -81,10 +84,11 @@ class Demo:
 
     def _stay(self, site: Site) -> list[str]:
         """The hybrid nodes as a fleet that stays up until interrupted; what ends before is told at once."""
-        with _nodes(site, ["hybrid"], repeat=True) as nodes:
-            watched = [site.broker.process, site.cloud.process, *(node.process for node in nodes)]
+        with open_fleet(self.run_dir, site.broker) as fleet, _nodes(site, [_STAYS], repeat=True) as nodes:
+            servers = [site.broker.process, site.cloud.process, fleet.process]
+            watched = [*servers, *(node.process for node in nodes)]
             wait_until(lambda: all(node.metrics or _ended(node.process) for node in nodes), _START)
-            self._say_where(site.broker, site.cloud, nodes)
+            self._say_where(site.broker, site.cloud, nodes, fleet)
             failures: list[str] = []
             with suppress(KeyboardInterrupt):
                 while watched:
@@ -95,7 +99,7 @@ class Demo:
                     time.sleep(_LOOK)
         return failures
 
-    def _say_where(self, broker: Broker, cloud: Cloud, nodes: Sequence[Node]) -> None:
+    def _say_where(self, broker: Broker, cloud: Cloud, nodes: Sequence[Node], fleet: Fleet) -> None:
         lines = [
             "",
             "The fleet stays up; Ctrl-C stops it.",
@@ -103,6 +107,7 @@ class Demo:
             f"  cloud    {broker.host}:{cloud.port} (Open Inference Protocol v2), metrics {cloud.metrics}",
             *(f"  node     {node.id.site}/{node.id.name}, metrics {node.metrics}" for node in nodes),
             f"  logs     {self.run_dir}",
+            f"\nThe dashboard, live: {fleet.page}",
         ]
         self.console.print("\n".join(lines))
 
