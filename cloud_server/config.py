@@ -99,15 +99,15 @@ class Fleet(Section, frozen=True, kw_only=True):
     """Delete results this many days after they came; 0: never."""
     max_nodes: Annotated[int, Meta(ge=1)] = 2000
     """Nodes whose metrics and state are kept in memory, 0.2 MB each; a further one replaces one offline."""
-    max_series: Annotated[int, Meta(ge=1)] = 500
-    """Series of metrics that one node may have in a day; it has about 200."""
+    max_series: Annotated[int, Meta(ge=1)] = 1000
+    """Series of metrics that one node may have in a day; it has about 300."""
 
 
 class Dashboard(Section, frozen=True, kw_only=True):
     """A page that shows the fleet of `[fleet]`. Without this section there is none."""
 
     host: str = "127.0.0.1"
-    """Address to listen on. The page asks for no password: beyond loopback, put a proxy that does before it."""
+    """Address to listen on. There is no login: beyond loopback, put a proxy with one before it."""
     port: Port = 9466
     """Its port; 0: any free one, printed at start."""
     names: tuple[str, ...] = ()

@@ -9,28 +9,30 @@ from cloud_server.fleet.figures import Figures
 from cloud_server.fleet.window import Latency, Window
 from protos.result import Reason
 
+_NEVER = 1e6
+"""Seconds that nobody waits."""
+
 Series = list[float]
 """A value a slot; NaN, ``null`` in JSON, where nothing is known."""
 
 
 class Bytes(msgspec.Struct, frozen=True, kw_only=True):
-    """Inputs as they travel to the cloud, without framing."""
+    """Between devices and cloud, both ways, as the sockets of gRPC carry it: framing and TLS included."""
 
-    sent: float
+    actual: float
     """In the whole stretch."""
     cloud_only: float
-    """What sending every input would have taken."""
-    sent_rate: Series
+    """What asking the cloud about every input would have taken."""
+    actual_rate: Series
     """Bytes a second."""
     cloud_only_rate: Series
 
 
 class Quantiles(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds from capture to result."""
+    """Seconds from capture to result, in the whole stretch."""
 
     p50: float
     p99: float
-    over_time: Latency
 
 
 class Outbox(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,11 +65,15 @@ class Charts(msgspec.Struct, frozen=True, kw_only=True):
     edge_rate: Series
     """Results a second that the edge answered."""
     cloud_rate: Series
-    edge: Quantiles
-    cloud: Quantiles
+    edge_over_time: Latency
+    """Of the answers that the edge gave."""
+    cloud_over_time: Latency
     hybrid: Quantiles
-    cloud_only_seconds: float
-    """Mean latency of a cloud that answers every input, by the newest estimate."""
+    """Of all answers."""
+    edge_only: Quantiles
+    """Of a device that asks no cloud: what the edge took for every input, whoever answered."""
+    cloud_only: Quantiles
+    """Of a cloud that answers every input, by the newest estimate from audits."""
     disagreement: Series
     """Share of the kept answers that the cloud would have given otherwise, by audit."""
     bytes: Bytes
@@ -89,16 +95,17 @@ def charts(window: Window | None, figures: Sequence[Figures]) -> Charts:
         offload_over_time=_short(window.offload),
         edge_rate=_short(rates["edge"]),
         cloud_rate=_short(rates["cloud"]),
-        edge=_quantiles(window.totals.edge, window.edge),
-        cloud=_quantiles(window.totals.cloud, window.cloud),
-        hybrid=_quantiles(window.totals.hybrid, window.hybrid),
-        cloud_only_seconds=_newest(levels["cloud_only_seconds"]),
+        edge_over_time=_latency(window.edge),
+        cloud_over_time=_latency(window.cloud),
+        hybrid=_quantiles(window.totals.hybrid),
+        edge_only=_quantiles(window.totals.edge_only),
+        cloud_only=_quantiles((_newest(levels["cloud_only_p50"]), _newest(levels["cloud_only_p99"]))),
         disagreement=_short(levels["disagreement"]),
         bytes=Bytes(
-            sent=counts["sent_bytes"],
-            cloud_only=counts["cloud_only_bytes"],
-            sent_rate=_short(rates["sent_bytes"]),
-            cloud_only_rate=_short(rates["cloud_only_bytes"]),
+            actual=counts["grpc_bytes"],
+            cloud_only=counts["cloud_only_grpc_bytes"],
+            actual_rate=_short(rates["grpc_bytes"]),
+            cloud_only_rate=_short(rates["cloud_only_grpc_bytes"]),
         ),
         outbox=_outbox(window, figures),
     )
@@ -119,15 +126,17 @@ def _total(values: Sequence[float]) -> float:
     return sum(found) if found else nan
 
 
-def _quantiles(totals: tuple[float, float], over_time: Latency) -> Quantiles:
-    p50, p99 = totals
-    return Quantiles(
-        p50=p50, p99=p99, over_time=Latency(p50=_short(over_time.p50), p99=_short(over_time.p99))
-    )
+def _quantiles(seconds: tuple[float, float]) -> Quantiles:
+    return Quantiles(p50=seconds[0], p99=seconds[1])
+
+
+def _latency(over_time: Latency) -> Latency:
+    return Latency(p50=_short(over_time.p50), p99=_short(over_time.p99))
 
 
 def _newest(values: Series) -> float:
-    return next((value for value in reversed(values) if isfinite(value)), nan)
+    """The last that is known; a cloud that would never answer is none."""
+    return next((value for value in reversed(values) if value < _NEVER), nan)
 
 
 def _short(values: Series) -> Series:
@@ -135,7 +144,8 @@ def _short(values: Series) -> Series:
     return [float(f"{value:.4g}") for value in values]
 
 
-_UNKNOWN = Quantiles(p50=nan, p99=nan, over_time=Latency(p50=[], p99=[]))
+_UNKNOWN = Quantiles(p50=nan, p99=nan)
+_NO_LATENCY = Latency(p50=[], p99=[])
 _NOTHING = Charts(
     at=[],
     step=nan,
@@ -146,11 +156,12 @@ _NOTHING = Charts(
     offload_over_time=[],
     edge_rate=[],
     cloud_rate=[],
-    edge=_UNKNOWN,
-    cloud=_UNKNOWN,
+    edge_over_time=_NO_LATENCY,
+    cloud_over_time=_NO_LATENCY,
     hybrid=_UNKNOWN,
-    cloud_only_seconds=nan,
+    edge_only=_UNKNOWN,
+    cloud_only=_UNKNOWN,
     disagreement=[],
-    bytes=Bytes(sent=nan, cloud_only=nan, sent_rate=[], cloud_only_rate=[]),
+    bytes=Bytes(actual=nan, cloud_only=nan, actual_rate=[], cloud_only_rate=[]),
     outbox=Outbox(results=nan, bytes=nan, age=nan, dropped=nan, over_time=[]),
 )

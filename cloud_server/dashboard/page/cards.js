@@ -31,8 +31,8 @@ function card(title, { wide, aside }, ...children) {
 
 function latencyCard() {
   const meaning = h("p", { class: "meaning" });
-  const tiers = [["edge", "Edge", "sure of itself"], ["cloud", "Cloud", "was asked"], ["hybrid", "Hybrid", "all answers"]].map(tier);
-  const head = h("tr", {}, h("th", { scope: "col" }, h("span", { class: "unseen" }, "Who answered")), h("th", { scope: "col" }, "p50"), h("th", { scope: "col" }, "p99"), h("th", { scope: "col", class: "spread" }, h("span", { class: "unseen" }, "Range")));
+  const tiers = [["edge_only", "edge", "Edge alone", "measured"], ["hybrid", "hybrid", "Hybrid", "as it is"], ["cloud_only", "cloud", "Cloud alone", "by audits"]].map(tier);
+  const head = h("tr", {}, h("th", { scope: "col" }, h("span", { class: "unseen" }, "Who answers")), h("th", { scope: "col" }, "p50"), h("th", { scope: "col" }, "p99"), h("th", { scope: "col", class: "spread" }, h("span", { class: "unseen" }, "Range")));
   const table = h("table", { class: "tiers" }, h("thead", {}, head), h("tbody", {}, ...tiers.map((each) => each.element)));
   const chart = new Chart(
     [
@@ -44,23 +44,22 @@ function latencyCard() {
   return {
     element: card("Latency", { wide: true }, h("div", { class: "split" }, h("div", {}, meaning, table), h("div", {}, chart.element))),
     update({ charts }, nothing) {
-      const { edge, cloud, hybrid, cloud_only_seconds: all } = charts;
-      const scale = decades([edge, cloud, hybrid].flatMap(({ p50, p99 }) => [p50, p99]));
-      tiers.forEach((each) => each.update(charts[each.route], scale));
-      const alone = known(all) ? ` The cloud alone would take ${text(latency(all))} on average, by audit.` : "";
-      say(meaning, known(hybrid.p50) ? `Half of all answers take ${text(latency(hybrid.p50))} or less.${alone}` : "");
-      chart.update(charts.at, [edge.over_time.p50, edge.over_time.p99, cloud.over_time.p50, cloud.over_time.p99], nothing);
+      const { edge_over_time: edge, cloud_over_time: cloud, hybrid } = charts;
+      const scale = decades(tiers.flatMap(({ of }) => [charts[of].p50, charts[of].p99]));
+      tiers.forEach((each) => each.update(charts[each.of], scale));
+      say(meaning, known(hybrid.p50) ? `Of all answers, half take ${text(latency(hybrid.p50))} or less, one in a hundred more than ${text(latency(hybrid.p99))}.` : "");
+      chart.update(charts.at, [edge.p50, edge.p99, cloud.p50, cloud.p99], nothing);
     },
     remove: () => chart.remove(),
   };
 }
 
-function tier([route, name, what]) {
+function tier([of, colour, name, what]) {
   const [p50, p99] = [seconds(), seconds()];
-  const range = new Range(route);
+  const range = new Range(colour);
   return {
-    route,
-    element: h("tr", {}, h("th", { scope: "row", class: route }, name, h("small", { class: "what" }, what)), p50.element, p99.element, h("td", { class: "spread" }, range.element)),
+    of,
+    element: h("tr", {}, h("th", { scope: "row", class: colour }, name, h("small", { class: "what" }, what)), p50.element, p99.element, h("td", { class: "spread" }, range.element)),
     update(quantiles, scale) {
       p50.update(quantiles.p50);
       p99.update(quantiles.p99);
@@ -83,17 +82,17 @@ function seconds() {
 
 function bytesCard() {
   const [figure, meaning] = [new Figure(), h("p", { class: "meaning" })];
-  const bars = new Bars([["Inputs sent", "cloud"], ["All inputs", "quiet"]]);
+  const bars = new Bars([["To and from the cloud", "cloud"], ["Cloud alone", "quiet"]]);
   const rate = (value) => (known(value) ? `${text(bytes(value))}/s` : UNKNOWN);
-  const chart = new Chart([{ name: "Sent", colour: "cloud", fill: true }, { name: "All", colour: "quiet", dashed: true }], { title: "Bytes a second", format: rate });
+  const chart = new Chart([{ name: "Actual", colour: "cloud", fill: true }, { name: "Cloud alone", colour: "quiet", dashed: true }], { title: "Bytes a second", format: rate });
   return {
     element: card("Bytes", {}, figure.element, meaning, bars.element, chart.element),
-    update({ charts: { bytes: { sent, cloud_only: all, sent_rate, cloud_only_rate }, at } }, nothing) {
-      const saved = all ? 1 - sent / all : null;
+    update({ charts: { bytes: { actual, cloud_only: all, actual_rate, cloud_only_rate }, at } }, nothing) {
+      const saved = all ? 1 - actual / all : null;
       figure.update(percent(known(saved) ? Math.abs(saved) : null));
-      say(meaning, !known(saved) ? "" : `${saved < 0 ? "more" : "fewer"} than if all inputs rose to the cloud`);
-      bars.update([[sent, text(bytes(sent))], [all, text(bytes(all))]]);
-      chart.update(at, [sent_rate, cloud_only_rate], nothing);
+      say(meaning, !known(saved) ? "" : `${saved < 0 ? "more" : "fewer"} than if the cloud answered alone`);
+      bars.update([[actual, text(bytes(actual))], [all, text(bytes(all))]]);
+      chart.update(at, [actual_rate, cloud_only_rate], nothing);
     },
     remove: () => chart.remove(),
   };

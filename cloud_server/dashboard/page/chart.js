@@ -115,7 +115,7 @@ export class Chart {
       },
       axes: [
         { ...axis, size: 20, gap: 4, space: 80, grid: { show: false }, values: (_, moments) => moments.map(label) },
-        { ...axis, size: 50, gap: 6, space: 36, filter, grid: { stroke: () => colour("line"), width: 1, filter }, values: (_, values) => values.map((value) => (value === null ? "" : format(value))) },
+        { ...axis, size: 56, gap: 6, space: 26, filter, grid: { stroke: () => colour("line"), width: 1, filter }, values: (_, values) => values.map((value) => (value === null ? "" : format(value))) },
       ],
       series: [{}, ...this.#lines.map(stroke)],
       bands: this.#lines.flatMap(({ below, colour: ink }, index) => (below === undefined ? [] : [{ series: [index + 1, below + 1], fill: () => faint(ink, 0.14) }])),

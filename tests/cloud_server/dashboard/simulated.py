@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cloud_server.fleet.devices import Devices, Key
 from cloud_server.fleet.history import History
@@ -15,11 +16,15 @@ from protos.status import Gate, Model, Status, Versions
 
 GROUNDS = ("valid", "none", "mismatch", "drift", "labels", "expired", "budget", "unserved")
 SITES = ("harbour", "north-mill", "quarry", "depot-2", "greenhouse", "line-7", "ferry", "tunnel")
+Buckets = NDArray[np.float64]
+"""(buckets,) of how many fell into each."""
 FLEET = 7
 """Seed of all that is random here."""
 
 _INPUT = 1_620.0
-"""Bytes of an input as it travels."""
+"""Bytes of an input as it travels, framing included."""
+_ANSWER = 260.0
+"""Of its answer."""
 _EDGES = np.array([0.0, *DURATION_BUCKETS, math.inf])
 
 
@@ -48,12 +53,9 @@ class Node:
         default_factory=lambda: Model(name="wrist-motion", version="3", precision="int8", sha256="6b1f0a92c4")
     )
     counts: dict[str, float] = field(default_factory=dict)
-    edge_buckets: np.ndarray[tuple[int], np.dtype[np.float64]] = field(
-        default_factory=lambda: np.zeros(len(DURATION_BUCKETS) + 1)
-    )
-    cloud_buckets: np.ndarray[tuple[int], np.dtype[np.float64]] = field(
-        default_factory=lambda: np.zeros(len(DURATION_BUCKETS) + 1)
-    )
+    edge_buckets: Buckets = field(default_factory=lambda: np.zeros(len(DURATION_BUCKETS) + 1))
+    cloud_buckets: Buckets = field(default_factory=lambda: np.zeros(len(DURATION_BUCKETS) + 1))
+    alone_buckets: Buckets = field(default_factory=lambda: np.zeros(len(DURATION_BUCKETS) + 1))
     sequence: int = 0
     queued: float = 0.0
 
@@ -69,13 +71,15 @@ class Node:
             ("confident", kept),
             ("cloud", answered),
             ("circuit_open" if self.trouble == "circuit" else "cloud_timeout", failed),
-            ("sent", answered * _INPUT),
-            ("received", answered * 240.0),
-            ("cloud_only", samples * _INPUT),
+            ("grpc_sent", answered * _INPUT),
+            ("grpc_received", answered * _ANSWER),
+            ("all_sent", samples * _INPUT),
+            ("all_received", samples * _ANSWER),
             ("dropped", random.poisson(0.4) if self.trouble == "dropped" else 0),
         ):
             self.counts[name] = self.counts.get(name, 0.0) + float(amount)
         self.edge_buckets += _latencies(0.00055, 0.45, kept + failed, random)
+        self.alone_buckets += _latencies(0.0005, 0.45, samples, random)
         self.cloud_buckets += _latencies(self.cloud * (0.9 + 0.2 * tide), 0.16, answered, random)
         growing = self.trouble in {"outbox", "dropped"}
         self.queued = self.queued + samples if growing else float(random.poisson(self.rate * 0.4))
@@ -109,13 +113,20 @@ class Node:
             ("route", "reason"),
             tuple(Amounts(("cloud" if it == "cloud" else "edge", it), count(it, 0.0)) for it in reasons),
         )
-        yield _histogram(self.edge_buckets, self.cloud_buckets)
-        yield Counter(
-            "tidegate_cloud_payload_bytes_total",
-            ("direction",),
-            (Amounts(("sent",), count("sent", 0.0)), Amounts(("received",), count("received", 0.0))),
+        yield _histogram(
+            "tidegate_inference_duration_seconds", {"edge": self.edge_buckets, "cloud": self.cloud_buckets}
         )
-        yield Counter("tidegate_cloud_only_payload_bytes_total", (), (Amounts((), count("cloud_only", 0.0)),))
+        yield _histogram("tidegate_edge_only_duration_seconds", {"": self.alone_buckets})
+        yield Counter(
+            "tidegate_network_bytes_total",
+            ("transport", "direction"),
+            tuple(Amounts(("grpc", it), count(f"grpc_{it}", 0.0)) for it in ("sent", "received")),
+        )
+        yield Counter(
+            "tidegate_cloud_only_network_bytes_total",
+            ("direction",),
+            tuple(Amounts((it,), count(f"all_{it}", 0.0)) for it in ("sent", "received")),
+        )
         yield Counter(
             "tidegate_dropped_results_total", ("reason",), (Amounts(("full",), count("dropped", 0.0)),)
         )
@@ -140,6 +151,9 @@ class Node:
         }
         for name, value in plain.items():
             yield Gauge(name, (), (Readings((), value),))
+        yield _gauge(
+            "tidegate_cloud_only_latency_quantile_seconds", "at", {"p50": self.cloud, "p99": 1.5 * self.cloud}
+        )
         wrong = 0.06 if self.ground == "drift" else 0.012
         bounds = {"estimate": wrong, "low": wrong * 0.6, "high": wrong * 1.5}
         yield _gauge("tidegate_disagreement_ratio", "bound", bounds)
@@ -223,23 +237,16 @@ def _node(number: int, devices: int, random: np.random.Generator, *, healthy: bo
     return node
 
 
-def _latencies(
-    median: float, sigma: float, count: int, random: np.random.Generator
-) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _latencies(median: float, sigma: float, count: int, random: np.random.Generator) -> Buckets:
     """(buckets,) of lognormal latencies."""
     found = np.histogram(random.lognormal(math.log(median), sigma, count), _EDGES)[0]
     return found.astype(np.float64)
 
 
-def _histogram(
-    edge: np.ndarray[tuple[int], np.dtype[np.float64]], cloud: np.ndarray[tuple[int], np.dtype[np.float64]]
-) -> Histogram:
-    return Histogram(
-        "tidegate_inference_duration_seconds",
-        ("route",),
-        (Spread(("edge",), tuple(edge.tolist()), 1.0), Spread(("cloud",), tuple(cloud.tolist()), 1.0)),
-        DURATION_BUCKETS,
-    )
+def _histogram(name: str, routes: Mapping[str, Buckets]) -> Histogram:
+    """By route, unless there is one without a name."""
+    spreads = tuple(Spread((it,) if it else (), tuple(found.tolist()), 1.0) for it, found in routes.items())
+    return Histogram(name, ("route",) if all(routes) else (), spreads, DURATION_BUCKETS)
 
 
 def _gauge(name: str, label: str, values: Mapping[str, float]) -> Gauge:
