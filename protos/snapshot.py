@@ -1,6 +1,6 @@
 """A snapshot: every metric of a node at one moment, small enough to send every few seconds.
 
-Compressed JSON, each number under the names of the node's own ``/metrics``; about 1.4 KB. A device
+Compressed JSON, each number under the names of the node's own ``/metrics``; about 1.8 KB. A device
 may send anything: what is decoded here has names, labels and values by a grammar, and is bounded.
 """
 
@@ -129,7 +129,7 @@ _DECODER = msgspec.json.Decoder(Snapshot)
 
 
 def encode(snapshot: Snapshot) -> bytes:
-    """JSON, UTF-8, compressed by zlib to about a third."""
+    """JSON, UTF-8, compressed by zlib to less than a third."""
     return zlib.compress(_ENCODER.encode(snapshot))
 
 
