@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
+from threading import Event
 
 from cloud_server.config import CloudConfig
 from cloud_server.metrics import Meter
@@ -24,7 +25,7 @@ def running(config: CloudConfig, meter: Meter, address: str) -> Iterator[None]:
     if config.fleet:
         endpoints.append(Peer("mqtt", config.fleet.mqtt.host, config.fleet.mqtt.port))
     _tell_expiry(config, meter)
-    with closing(Wire(endpoints, count)) as wire, watching(wire.look):
+    with closing(Wire(endpoints, count)) as wire, watching(wire.look, Event()):
         yield
 
 

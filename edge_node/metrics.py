@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from math import nan
+from threading import Event
 
 from prometheus_client import (
     CollectorRegistry,
@@ -54,6 +55,8 @@ class Meter:
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
         self._refreshing = _Refreshing(registry)
+        self.unrest = Event()
+        """Set by who knows that a connection comes or goes: its bytes are counted by looking."""
         ProcessCollector(registry=registry)
         for make in (
             self._make_path,

@@ -15,12 +15,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address
 from threading import Event, Lock, Thread
+from typing import Protocol
 
-CALM, BUSY = 1.0, 0.1
-"""Seconds between looks while connections stand; and while one is missing, or came or went of late, as then
-the next may end soon. Only what begins and ends between two looks is not counted."""
-UNREST = 10.0
-"""Seconds for which a change counts as of late."""
+CALM, SEARCH, BRISK = 1.0, 0.1, 0.02
+"""Seconds between looks: while connections stand; while one is missing; and when one has just come or gone,
+as the next may be short. Only a connection that begins and ends between two looks is not counted."""
+UNREST = 5.0
+"""Seconds for which looks are brisk after that."""
 SHARE = 0.01
 """The most of its time that a thread spends with looking, however many connections there are."""
 MOST = 256
@@ -80,21 +81,24 @@ class Wire:
         self._endpoints, self._count = tuple(endpoints), count
         self._connections: dict[int, _Connection] = {}
         self._foreign: set[int] = set()
-        self._busy_until = 0.0
+        self._brisk_until = 0.0
         self.settled = True
         """Whether the last look found the same connections as the one before."""
         self._lock = Lock()
 
-    def look(self) -> float:
-        """Count what was carried since the last look; gives the seconds after which to look again."""
+    def look(self, *, restless: bool = False) -> float:
+        """Count what was carried since the last look; gives the seconds after which to look again.
+
+        ``restless``: somebody knows that a connection comes or goes.
+        """
         now, used = time.monotonic(), time.thread_time()
         with self._lock:
             before = set(self._connections)
             self._look(_sockets())
             self.settled = before == self._connections.keys()
-            if self._missing() or not self.settled:
-                self._busy_until = now + UNREST
-        pace = BUSY if now < self._busy_until else CALM
+            if restless or not self.settled:
+                self._brisk_until = now + UNREST
+            pace = BRISK if now < self._brisk_until else SEARCH if self._missing() else CALM
         return max(pace, (time.thread_time() - used) / SHARE)
 
     def close(self) -> None:
@@ -157,21 +161,35 @@ class Wire:
         connection.sent, connection.received = sent, received
 
 
+class Look(Protocol):
+    """What is to be called again and again."""
+
+    def __call__(self, *, restless: bool) -> float:
+        """Gives the seconds after which to be called again; ``restless``: as ``Wire.look``."""
+
+
 @contextmanager
-def watching(look: Callable[[], float]) -> Iterator[None]:
-    """While inside, call this from a thread of its own, each time after as many seconds as it says."""
-    stop = Event()
+def watching(look: Look, unrest: Event) -> Iterator[None]:
+    """While inside, call this from a thread of its own, each time after as many seconds as it says.
+
+    Setting ``unrest`` makes the next look one at once, which hears of it.
+    """
+    stopping = Event()
 
     def watch() -> None:
-        while not stop.wait(look()):
-            pass
+        wait = look(restless=False)
+        while not stopping.is_set():
+            restless = unrest.wait(wait)
+            unrest.clear()
+            wait = look(restless=restless)
 
     thread = Thread(target=watch, name="meters", daemon=True)
     thread.start()
     try:
         yield
     finally:
-        stop.set()
+        stopping.set()
+        unrest.set()
         thread.join()
 
 

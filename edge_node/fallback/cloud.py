@@ -208,6 +208,7 @@ class CloudFallback:
             self._prober.trust()
         if status in DOUBTFUL:
             self._prober.doubt()
+            self._meter.unrest.set()
 
     def _heed(self, pushback: float | None) -> None:
         """Send nothing for as long as the server asked."""

@@ -27,8 +27,8 @@ def running(settings: EdgeConfig, meter: Meter) -> Iterator[None]:
         )
         return sent, received
 
-    def look() -> float:
-        wait = wire.look()
+    def look(*, restless: bool) -> float:
+        wait = wire.look(restless=restless)
         cloud_only.look(settled=wire.settled)
         energy.look()
         return wait
@@ -36,7 +36,7 @@ def running(settings: EdgeConfig, meter: Meter) -> Iterator[None]:
     _tell_expiry(settings, meter)
     wire, cloud_only = Wire(peers(settings), count), CloudOnly(meter)
     energy = EnergyMeter(settings.energy, meter.energy, traffic)
-    with closing(wire), watching(look):
+    with closing(wire), watching(look, meter.unrest):
         yield
 
 
