@@ -12,7 +12,7 @@ from collections.abc import Iterable
 SERVER_TIMING = "server-timing"
 CLOCK = "tidegate-clock"
 
-_ENTRY = re.compile(r"(\w+)(?:;[^;,]*)*?;dur=([0-9.]+)")
+_ENTRY = re.compile(r"(\w+)(?:;[^;,]*)*?;dur=([0-9.]+)(?![^\s,;])")
 _LONGEST = 86_400.0
 """Seconds: who says more is not believed."""
 
