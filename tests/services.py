@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 HOW_TO_GET = {
+    "chromium": "apt-get install chromium",
     "faketime": "apt-get install faketime",
     "mosquitto": "apt-get install mosquitto",
     "mosquitto_sub": "apt-get install mosquitto-clients",

@@ -8,7 +8,6 @@ import ipaddress
 import socket
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -24,7 +23,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cloud_server.config import Dashboard
 from cloud_server.dashboard.view import Fleet, Query, View
-from cloud_server.fleet.devices import Key
 
 _PAGE = Path(__file__).parent / "page"
 _SMALL = 512
@@ -50,9 +48,9 @@ def app(settings: Dashboard, fleet: Fleet) -> Starlette:
     view = View(fleet)
     return Starlette(
         routes=[
-            Route("/api/overview", _json(lambda query: view.overview(query.range))),
+            Route("/api/overview", _json(view.overview)),
             Route("/api/devices", _json(view.devices)),
-            Route("/api/devices/{site}/{node}", _device(view)),
+            Route("/api/device", _json(view.device)),
             Mount("/", StaticFiles(directory=_PAGE, html=True)),
         ],
         middleware=[
@@ -109,14 +107,6 @@ def _json(find: Callable[[Query], object]) -> Answer:
         except msgspec.ValidationError as error:
             return PlainTextResponse(str(error), status_code=400)
         return _encoded(find(query))
-
-    return answer
-
-
-def _device(view: View) -> Answer:
-    def answer(request: Request) -> Response:
-        parts: Any = request.path_params
-        return _json(lambda query: view.device(Key(parts["site"], parts["node"]), query.range))(request)
 
     return answer
 

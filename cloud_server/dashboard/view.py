@@ -49,6 +49,9 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
 
     range: Annotated[float, Meta(ge=60, le=86400)] = 3600.0
     """Seconds back from now."""
+    site: str = ""
+    node: str = ""
+    """Which device."""
     search: Annotated[str, Meta(max_length=200)] = ""
     show: Shown = "all"
     order: Order = "attention"
@@ -118,7 +121,7 @@ class View:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
 
-    def overview(self, seconds: float) -> Overview:
+    def overview(self, query: Query) -> Overview:
         """The whole fleet over so many seconds."""
         fleet = self._fleet
         figures = [device.figures for device in fleet.devices.table() if device.figures]
@@ -127,7 +130,7 @@ class View:
             hearing=fleet.hearing(),
             broker=fleet.broker,
             states=fleet.devices.counts(),
-            charts=charts(fleet.history.window(None, seconds), figures),
+            charts=charts(fleet.history.window(None, query.range), figures),
             promise=promise(figures),
         )
 
@@ -148,9 +151,9 @@ class View:
             rows=wanted[page * PAGE : (page + 1) * PAGE],
         )
 
-    def device(self, key: Key, seconds: float) -> One | None:
+    def device(self, query: Query) -> One | None:
         """One device over so many seconds; None if nobody knows it."""
-        fleet = self._fleet
+        fleet, key = self._fleet, Key(query.site, query.node)
         devices = fleet.devices.table()
         device = next((it for it in devices if (it.site, it.node) == key), None)
         if device is None:
@@ -162,7 +165,7 @@ class View:
             broker=fleet.broker,
             device=device,
             alerts=alerts.of(device, Usual(devices)),
-            charts=charts(fleet.history.window(key, seconds), figures),
+            charts=charts(fleet.history.window(key, query.range), figures),
             promise=promise(figures),
         )
 

@@ -5,6 +5,7 @@ import { h, put, say } from "./dom.js";
 import { ago, bytes, count, digits, moment, span, text, UNKNOWN } from "./format.js";
 import { devicePath } from "./route.js";
 import { fit } from "./shapes.js";
+import { trim } from "./trim.js";
 import { GROUNDS, STATES } from "./words.js";
 
 const CIRCUIT = ["closed", "half open", "open"];
@@ -29,22 +30,22 @@ export class DeviceView {
   }
 
   paths(range) {
-    return [`${devicePath(this.#key)}?range=${range}`];
+    return [devicePath(this.#key, range)];
   }
 
   update([found], range) {
     this.#body.hidden = !found;
     this.#unknown.hidden = Boolean(found);
     if (!found) return;
-    const { device, now, charts } = found;
+    const { device, now } = found;
+    const shown = { ...found, charts: { ...trim(found.charts), range } };
     put(this.#state, "data-state", device.state);
     say(this.#state, STATES[device.state]);
     say(this.#seen, `last seen ${ago(now - device.last_seen)}`);
     this.#warn(found);
     this.#facts.update(found);
-    charts.range = range;
     const nothing = device.state === "online" ? "The first figures come within a minute" : "Nothing in this time";
-    for (const card of this.#cards) card.update(found, charts.samples ? "Nothing known" : nothing);
+    for (const card of this.#cards) card.update(shown, shown.charts.samples ? "Nothing known" : nothing);
   }
 
   remove() {

@@ -4,6 +4,7 @@ import { cards } from "./cards.js";
 import { DeviceTable } from "./devices.js";
 import { h, say } from "./dom.js";
 import { count, plural } from "./format.js";
+import { trim } from "./trim.js";
 import { STATES } from "./words.js";
 
 export class FleetView {
@@ -28,7 +29,8 @@ export class FleetView {
   }
 
   update([overview, table], range) {
-    const { states, charts } = overview;
+    const { states } = overview;
+    const shown = { ...overview, charts: { ...trim(overview.charts), range } };
     const total = Object.values(states).reduce((sum, value) => sum + value, 0);
     this.#body.hidden = total === 0;
     this.#empty.element.hidden = total > 0;
@@ -39,8 +41,7 @@ export class FleetView {
       element.hidden = !states[state];
       say(element, `${count(states[state])[0]} ${STATES[state].toLowerCase()}`);
     }
-    charts.range = range;
-    for (const card of this.#cards) card.update(overview, charts.samples ? "Nothing known" : "The first figures come within a minute");
+    for (const card of this.#cards) card.update(shown, shown.charts.samples ? "Nothing known" : "The first figures come within a minute");
     this.#table.update(table, states);
   }
 

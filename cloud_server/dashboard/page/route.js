@@ -12,4 +12,4 @@ export function route() {
 }
 
 export const deviceHref = ({ site, node }) => `#/device/${encodeURIComponent(site)}/${encodeURIComponent(node)}`;
-export const devicePath = ({ site, node }) => `api/devices/${encodeURIComponent(site)}/${encodeURIComponent(node)}`;
+export const devicePath = ({ site, node }, range) => `api/device?${new URLSearchParams({ site, node, range })}`;
