@@ -11,6 +11,7 @@ look silent, and of metrics the broker need not keep any.
 import logging
 import re
 import time
+from collections import defaultdict
 from threading import Event, Thread
 from types import TracebackType
 from typing import Self
@@ -29,8 +30,8 @@ from protos import snapshot, status
 
 _TICK = 1.0
 """Seconds between looks at who is over."""
-_COMPLAINTS = 1000
-"""Kinds of refusal that are logged, each once."""
+_COMPLAINTS = 20
+"""Topics of which a reason for refusal is logged, each once: a crowd shall not fill the log."""
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ class Bridge:
         self._tidy_at = 0.0
         self._connected = False
         self._said = ""
-        self._complaints: set[tuple[str, str]] = set()
+        self._complaints: defaultdict[str, set[str]] = defaultdict(set)
 
     def __enter__(self) -> Self:
         self._meter.beside(self._extend)
@@ -127,8 +128,9 @@ class Bridge:
     def _complain(self, topic: str, refusal: Refused) -> None:
         """Count it, and say it once."""
         self._meter.refused_reports.labels(refusal.reason).inc()
-        if (kind := (topic, refusal.reason)) not in self._complaints and len(self._complaints) < _COMPLAINTS:
-            self._complaints.add(kind)
+        said = self._complaints[refusal.reason]
+        if topic not in said and len(said) < _COMPLAINTS:
+            said.add(topic)
             log.warning("%r: refused, %s", topic[:200], str(refusal)[:200])
 
     def _tidy(self) -> None:

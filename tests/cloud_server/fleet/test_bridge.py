@@ -227,7 +227,7 @@ def test_families_that_both_have_stand_in_one_place(broker: Broker, root: str, t
     assert "tidegate_store_lag_seconds{" not in text, "here that is a histogram"
 
 
-def test_a_crowd_over_the_broker(broker: Broker, root: str) -> None:
+def test_a_crowd_over_the_broker(broker: Broker, root: str, caplog: pytest.LogCaptureFixture) -> None:
     """Many devices, more than there is room for, and one that was there."""
     with bridging(bridges.fleet(broker, root, max_nodes=50)) as (bridge, meter):
         publish(broker, root, "metrics", contract.encode(snapshot(0)))
@@ -243,6 +243,7 @@ def test_a_crowd_over_the_broker(broker: Broker, root: str) -> None:
         assert bridge.devices.series() == 50 * 40
         assert bridge.devices.get(A) is not None
         assert bridge.devices.get(Key("evil", "n499")) is None
+    assert sum("refused" in record.message for record in caplog.records) < 50, "the log is not theirs to fill"
 
 
 def test_without_a_bridge_nothing_is_added() -> None:
