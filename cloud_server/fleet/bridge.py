@@ -41,8 +41,8 @@ class Bridge:
     """Listens while inside; what it hears is in ``devices`` and ``history``."""
 
     def __init__(self, settings: Fleet, meter: Meter) -> None:
-        self.devices = Devices(settings.max_nodes, settings.max_series)
         self.history = History()
+        self.devices = Devices(settings.max_nodes, settings.max_series, forget=self.history.forget)
         self._login, self._meter = Login(settings), meter
         self._prefix = f"{settings.mqtt.root}/"
         self._stop = Event()
@@ -117,8 +117,6 @@ class Bridge:
         key, leaf = _address(topic.removeprefix(self._prefix))
         if leaf == "status":
             self.devices.say(key, status.decode(payload) if payload else None)
-            if not payload:
-                self.history.forget(key)
         else:
             found = snapshot.decode(payload)
             self._meter.refused_series.inc(self.devices.report(key, found))
@@ -136,8 +134,7 @@ class Bridge:
     def _tidy(self) -> None:
         if time.monotonic() >= self._tidy_at:
             self._tidy_at = time.monotonic() + _TICK
-            for key in self.devices.tidy():
-                self.history.forget(key)
+            self.devices.tidy()
             for state, count in self.devices.counts().items():
                 self._meter.devices.labels(state).set(count)
             self._meter.device_series.set(self.devices.series())

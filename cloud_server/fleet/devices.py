@@ -114,10 +114,17 @@ class _Entry:
 
 
 class Devices:
-    """The table. ``clock`` gives monotonic seconds."""
+    """The table. ``clock`` gives monotonic seconds; ``forget`` is called with each device that leaves."""
 
-    def __init__(self, max_nodes: int, max_series: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._max_nodes, self._max_series, self._clock = max_nodes, max_series, clock
+    def __init__(
+        self,
+        max_nodes: int,
+        max_series: int,
+        clock: Callable[[], float] = time.monotonic,
+        forget: Callable[[Key], None] = lambda _: None,
+    ) -> None:
+        self._max_nodes, self._max_series = max_nodes, max_series
+        self._clock, self._forget = clock, forget
         self._entries: dict[Key, _Entry] = {}
         self._lock = Lock()
 
@@ -164,14 +171,14 @@ class Devices:
         """Birth, last will, or None: the broker keeps no status of it. ``Refused`` if there is no room."""
         with self._lock:
             if status is None:
-                self._entries.pop(key, None)
-                return
+                return self._drop(key)
             entry = self._entry(key)
             if status.state == "online":
                 entry.begin(status.session)
                 entry.status, entry.online, entry.heard = status, True, self._clock()
             elif status.session == entry.session or entry.session < 0:
                 entry.session, entry.online, entry.heard = status.session, False, self._clock()
+            return None
 
     def report(self, key: Key, snapshot: Snapshot) -> int:
         """Take a snapshot; how many of its series found no room.
@@ -192,23 +199,25 @@ class Devices:
             entry.blocks = [exposition.block(*key, family) for family in taken]
             return entry.refused
 
-    def tidy(self) -> list[Key]:
-        """Let go of what is over; the devices that were forgotten."""
+    def tidy(self) -> None:
+        """Let go of what is over."""
         with self._lock:
             now = self._clock()
             for entry in self._entries.values():
                 if entry.blocks and not entry.fresh(now):
                     entry.blocks, entry.figures = [], None
-            gone = [key for key, entry in self._entries.items() if now - entry.heard > FORGET]
-            for key in gone:
-                del self._entries[key]
-            return gone
+            for key in [key for key, entry in self._entries.items() if now - entry.heard > FORGET]:
+                self._drop(key)
+
+    def _drop(self, key: Key) -> None:
+        if self._entries.pop(key, None):
+            self._forget(key)
 
     def _entry(self, key: Key) -> _Entry:
         """That of a device, made if need be: whoever is offline for longest gives way."""
         if key not in self._entries:
             if len(self._entries) >= self._max_nodes:
-                del self._entries[self._longest_offline()]
+                self._drop(self._longest_offline())
             self._entries[key] = _Entry(self._clock())
         return self._entries[key]
 

@@ -7,6 +7,7 @@ import urllib.request
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from prometheus_client import generate_latest
@@ -14,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from cloud_server import metrics
 from cloud_server.config import Fleet, Metrics
+from cloud_server.fleet.bridge import Bridge
 from cloud_server.fleet.devices import Key
 from cloud_server.metrics import Meter
 from deploy.demo.broker import Broker, open_broker
@@ -24,7 +26,7 @@ from tests import mqtt
 from tests.cloud_server.fleet import bridges
 from tests.cloud_server.fleet.bridges import Series, bomb, bridging, of, shown
 from tests.cloud_server.fleet.sinks import until, value
-from tests.cloud_server.fleet.snapshots import A, gauge, sample, snapshot
+from tests.cloud_server.fleet.snapshots import A, birth, gauge, sample, snapshot
 from tests.nodes import opened, settings, started, write_config
 from tests.services import require
 
@@ -244,6 +246,16 @@ def test_a_crowd_over_the_broker(broker: Broker, root: str, caplog: pytest.LogCa
         assert bridge.devices.get(A) is not None
         assert bridge.devices.get(Key("evil", "n499")) is None
     assert sum("refused" in record.message for record in caplog.records) < 50, "the log is not theirs to fill"
+
+
+def test_memory_is_bounded_by_the_table(told: Fleet) -> None:
+    """Strangers that say something and leave, each making room for the next."""
+    bridge = Bridge(told, Meter())
+    leave = msgspec.json.encode(birth(state="offline"))
+    for number in range(1000):
+        bridge._read(f"{told.mqtt.root}/evil/n{number}/metrics", contract.encode(snapshot(0)))
+        bridge._read(f"{told.mqtt.root}/evil/n{number}/status", leave)
+    assert len(bridge.devices.table()) == len(bridge.history._tracks) == told.max_nodes
 
 
 def test_without_a_bridge_nothing_is_added() -> None:

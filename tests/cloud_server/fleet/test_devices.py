@@ -112,16 +112,30 @@ def test_a_device_that_sends_no_snapshots_is_not_silent(devices: Devices, clock:
 def test_who_is_silent_for_long_is_forgotten(devices: Devices, clock: Clock) -> None:
     devices.report(A, snapshot(0))
     clock.now += FORGET
-    assert devices.tidy() == []
+    devices.tidy()
+    assert state(devices) == "silent"
     clock.now += 1
-    assert devices.tidy() == [A]
+    devices.tidy()
     assert devices.table() == []
 
 
 def test_a_status_that_is_cleared_takes_the_device_away(devices: Devices) -> None:
     devices.say(A, birth(1, "offline"))
     devices.say(A, None)
+    devices.say(A, None)
     assert devices.table() == []
+
+
+def test_who_leaves_is_told_of_however_it_leaves(clock: Clock) -> None:
+    gone: list[Key] = []
+    devices = Devices(max_nodes=1, max_series=100, clock=clock, forget=gone.append)
+    devices.say(A, birth(state="offline"))
+    devices.say(Key("lab", "b"), birth())
+    devices.say(Key("lab", "b"), None)
+    devices.say(Key("lab", "c"), birth())
+    clock.now += FORGET + 1
+    devices.tidy()
+    assert gone == [A, ("lab", "b"), ("lab", "c")]
 
 
 def test_figures_are_those_of_the_snapshot(devices: Devices) -> None:
