@@ -115,6 +115,16 @@ def _label(options: argparse.Namespace) -> None:
         print(f"sent {labels.send(settings.mqtt, labels.read(lines))} labels")
 
 
+def _top(options: argparse.Namespace) -> None:
+    from edge_node.errors import NodeError
+
+    try:
+        from edge_node.top.cli import main as top
+    except ModuleNotFoundError as error:
+        raise NodeError(f"{error.name} is not installed: pip install 'tidegate[top]'") from error
+    top(options)
+
+
 def _prepare(options: argparse.Namespace) -> None:
     from edge_node.prepare.cli import main as prepare
 
@@ -149,6 +159,15 @@ def _parser() -> argparse.ArgumentParser:
     outbox.add_argument("numbers", nargs="*", type=int, metavar="NUMBER", help="dead letters; default: all")
     for needs_config in (run, check, outbox):
         needs_config.add_argument("--config", type=Path, required=True, metavar="node.toml")
+
+    top = commands.add_parser("top", help="show on one screen of a terminal what a running node does")
+    top.set_defaults(command=_top)
+    where = top.add_mutually_exclusive_group()
+    where.add_argument(
+        "url", nargs="?", metavar="URL", help="of its metrics; default: this machine, port 9464"
+    )
+    where.add_argument("--config", type=Path, metavar="node.toml", help="of the node, for its [metrics]")
+    top.add_argument("--once", action="store_true", help="print one plain frame and exit")
 
     selftest = commands.add_parser(
         "selftest", help="replay golden vectors on this device, choose the form of the model"
