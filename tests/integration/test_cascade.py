@@ -103,17 +103,18 @@ def test_sensors_on_the_broker_are_classified_whatever_they_send(
     folder: Path, broker: Broker, root: str
 ) -> None:
     with (
-        subscribed(broker, f"{root}/lab/a/#") as own,
+        subscribed(broker, f"{root}/lab/a/status") as statuses,
+        subscribed(broker, f"{root}/lab/a/result") as results,
         cloud_server(folder) as server,
         edge_node(
             folder, server.address, broker, root, source={"kind": "mqtt", "topic": f"{root}/+"}
         ) as node,
     ):
-        assert own.status()["state"] == "online"
+        assert statuses.status()["state"] == "online"
         for payload in (b"[0, 5, 0]", b"[0, 0.5, 0]", b"21.5 degrees", b"[" * 9_999):
             publish(broker, f"{root}/sensor", payload, retain=True)
             node.fed += 1
-        found = own.results(4)
+        found = results.results(4)
         assert node.accounts() == {"confident": 1, "cloud": 1, "invalid_sample": 2}
     assert {result.sample for result in found} == {f"{root}/sensor"}
 
@@ -167,7 +168,7 @@ def test_mosquitto_sub_beside_it_shows_birth_results_and_last_will(
     folder: Path, broker: Broker, root: str
 ) -> None:
     program = str(require("mosquitto_sub"))
-    command = [program, "-v", "-p", str(broker.port), "-t", f"{root}/#", "-C", "4"]
+    command = [program, "-v", "-p", str(broker.port), "-t", f"{root}/#", "-T", f"{root}/+/+/metrics", "-C", "4"]
     with (
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watcher,
         cloud_server(folder) as server,
