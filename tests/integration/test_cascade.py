@@ -168,7 +168,8 @@ def test_mosquitto_sub_beside_it_shows_birth_results_and_last_will(
     folder: Path, broker: Broker, root: str
 ) -> None:
     program = str(require("mosquitto_sub"))
-    command = [program, "-v", "-p", str(broker.port), "-t", f"{root}/#", "-T", f"{root}/+/+/metrics", "-C", "4"]
+    topics = "-t", f"{root}/#", "-T", f"{root}/+/+/metrics"
+    command = [program, "-v", "-p", str(broker.port), *topics, "-C", "4"]
     with (
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watcher,
         cloud_server(folder) as server,
