@@ -41,7 +41,9 @@ from without replacement. **Redrawn** is over {repeats} more splits whose CERT i
 so that its world is known exactly and samples are independent: the promise in its own words.
 Allowed: δ + 3 SE = {allowed:.1%}.
 
-The oracle is the smallest offload that keeps ε in truth, with the score of the certificate.
+The oracle is the smallest offload that keeps ε in truth, with the same score.
+
+![Offload and true drop of every split](certificate-validity.svg)
 """
 
 
