@@ -81,7 +81,7 @@ def test_two_hundred_nodes_come_back_without_a_rush_and_lose_nothing(tmp_path: P
 def test_without_jitter_they_come_all_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The negative: the same nodes, each after the same time."""
     monkeypatch.setattr(random, "uniform", lambda _low, high: high)
-    with mosquitto(tmp_path, "allow_anonymous true") as broker, herd(broker, tmp_path) as nodes:
+    with mosquitto(tmp_path, "allow_anonymous true") as broker, herd(broker, tmp_path, CAP + 20) as nodes:
         bounce(broker, nodes)
-        assert wait_until(lambda: sum(arrivals(broker).values()) >= NODES, BACK)
+        assert wait_until(lambda: sum(arrivals(broker).values()) == len(nodes), BACK)
         assert max(arrivals(broker).values()) > CAP
