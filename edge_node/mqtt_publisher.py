@@ -85,6 +85,7 @@ class MqttPublisher:
         self._pause.stop()
         self._silence.stop()
         self._aside.clear()
+        self._suspects.clear_below(self._outbox.floor())
         self._probed, self._open = None, True
 
     def next(self, *, busy: bool) -> Message | float:

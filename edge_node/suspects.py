@@ -16,7 +16,10 @@ its size, its payload. A connection that is just gone is unspecified; all else h
 
 
 class Suspects:
-    """Messages, by the numbers of their rows, that were under way when a connection ended."""
+    """Messages, by the numbers of their rows, that were under way when a connection ended.
+
+    Until there was a word on one it is not forgotten: two that are bad would clear each other for ever.
+    """
 
     def __init__(self) -> None:
         self._losses: dict[int, int] = {}
@@ -25,6 +28,10 @@ class Suspects:
         """There was a word on it."""
         self._losses.pop(seq, None)
 
+    def clear_below(self, floor: int) -> None:
+        """These wait no more."""
+        self._losses = {seq: losses for seq, losses in self._losses.items() if seq >= floor}
+
     def has(self, seq: int) -> bool:
         """Whether it is to go alone."""
         return self._losses.get(seq, 0) >= SUSPECT
@@ -32,7 +39,8 @@ class Suspects:
     def guilty(self, under_way: Sequence[Message], reason: ReasonCode) -> int | None:
         """The one that is not to be sent any more, now that a connection ended with these under way.
 
-        A link that is bad takes many with it by chance; only what was alone time and again did it.
+        A link that is bad takes many with it by chance; only what was there time and again, and alone in
+        the end, did it.
         """
         code = reason.value
         if not under_way or code not in {*AT_FAULT, UNSPECIFIED}:
@@ -40,7 +48,8 @@ class Suspects:
         if code == TOO_LARGE:  # if any of them was, the largest was
             return max(under_way, key=lambda message: len(message.payload)).seq
         step = SUSPECT if code in AT_FAULT else 1
-        self._losses = {it.seq: self._losses.get(it.seq, 0) + step for it in under_way}
-        (seq, losses), *others = self._losses.items()
+        for message in under_way:
+            self._losses[message.seq] = self._losses.get(message.seq, 0) + step
+        last, *others = under_way
         proven = 2 * SUSPECT if code in AT_FAULT else GUILTY
-        return seq if not others and losses >= proven else None
+        return last.seq if not others and self._losses[last.seq] >= proven else None

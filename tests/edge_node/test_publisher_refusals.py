@@ -26,9 +26,9 @@ from tests.scripted import (
 )
 
 
-def poisoned(seq: int, answer: Answer) -> Any:
-    """A script that answers so to the result of this number, and takes all others."""
-    return lambda payload: answer if contract.decode(payload).seq == seq else SUCCESS
+def poisoned(answer: Answer, *seqs: int) -> Any:
+    """A script that answers so to the results of these numbers, and takes all others."""
+    return lambda payload: answer if contract.decode(payload).seq in seqs else SUCCESS
 
 
 def arrived(results: list[bytes]) -> list[int]:
@@ -42,7 +42,7 @@ def arrived(results: list[bytes]) -> list[int]:
 def test_what_is_refused_for_good_is_a_dead_letter_and_holds_up_nothing(
     tmp_path: Path, answer: int, reason: str
 ) -> None:
-    with scripted(poisoned(3, answer)) as broker, publishing(broker.port, tmp_path, 50) as node:
+    with scripted(poisoned(answer, 3)) as broker, publishing(broker.port, tmp_path, 50) as node:
         assert node.empty()
         assert node.dead() == [(3, f"the broker refuses it: {reason}")]
     assert broker.connects == 1
@@ -70,7 +70,7 @@ def test_while_nothing_is_taken_one_result_goes_from_time_to_time(tmp_path: Path
 
 
 def test_a_result_that_is_refused_without_a_cause_each_time_is_given_up(tmp_path: Path) -> None:
-    with scripted(poisoned(3, UNSPECIFIED)) as broker, publishing(broker.port, tmp_path, 50) as node:
+    with scripted(poisoned(UNSPECIFIED, 3)) as broker, publishing(broker.port, tmp_path, 50) as node:
         assert node.empty()
         assert node.dead() == [(3, "the broker refuses it: Unspecified error")]
     assert arrived(broker.results).count(3) == 1 + TRIES
@@ -124,11 +124,26 @@ def test_a_broker_that_says_only_by_ending_the_connection_that_one_is_too_large(
 def test_a_result_at_which_the_broker_ends_the_connection_is_found_and_given_up(
     tmp_path: Path, answer: Answer, connects: int
 ) -> None:
-    with scripted(poisoned(3, answer)) as broker, publishing(broker.port, tmp_path, 50) as node:
+    with scripted(poisoned(answer, 3)) as broker, publishing(broker.port, tmp_path, 50) as node:
         assert node.empty(patience=3 * PATIENCE)
         assert [seq for seq, _ in node.dead()] == [3]
     assert broker.connects == connects
     assert set(arrived(broker.results)) == set(range(50))
+
+
+@pytest.mark.parametrize("limits", [{}, {"ReceiveMaximum": 1}])
+def test_two_that_the_broker_cannot_bear_do_not_hide_each_other(
+    tmp_path: Path, limits: dict[str, int]
+) -> None:
+    """One waits from before, the other is new: each is met while the other is set aside."""
+    with (
+        scripted(poisoned(End(FORMAT), 3, 60), **limits) as broker,
+        publishing(broker.port, tmp_path, 50) as node,
+    ):
+        node.publish(50)
+        assert node.empty(patience=3 * PATIENCE)
+        assert [seq for seq, _ in node.dead()] == [3, 60]
+    assert set(arrived(broker.results)) == set(range(100))
 
 
 def test_connections_that_end_by_chance_cost_no_result(tmp_path: Path) -> None:
