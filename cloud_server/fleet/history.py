@@ -120,7 +120,7 @@ class History:
         live = np.array([track.levels for track in self._tracks.values() if now <= track.until])
         levels = [level.combine(live[:, index]) for index, level in enumerate(LEVELS.values())]
         self._all.hold(self._all.at if now <= self._all.until else now, now, np.array(levels))
-        self._all.at, self._all.until = now, now + MISSED * LATE
+        self._all.at, self._all.until = now, max(track.until for track in self._tracks.values())
 
     def _slots(self, step: float, seconds: float) -> tuple[int, int]:
         """The first and last of the slots of which everybody has told by now."""

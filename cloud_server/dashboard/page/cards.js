@@ -219,7 +219,7 @@ function outboxCard() {
     element: card("Outbox", {}, figure.element, meaning, facts.element, chart.element),
     update({ charts: { outbox, at } }, nothing) {
       figure.update(count(outbox.results));
-      say(meaning, known(outbox.results) ? "results wait to be confirmed" : "");
+      say(meaning, known(outbox.results) ? `result${outbox.results === 1 ? " waits" : "s wait"} to be confirmed` : "");
       facts.update([text(bytes(outbox.bytes)), text(span(outbox.age)), known(outbox.results) ? plural(Math.round(outbox.dropped), "result") : UNKNOWN]);
       chart.update(at, [outbox.over_time], nothing);
     },

@@ -105,7 +105,7 @@ export class Chart {
     const filter = this.#options.log ? decades : (_, values) => values;
     const axis = { stroke: () => colour("quiet"), font: FONT, ticks: { show: false } };
     return {
-      padding: [8, 6, 0, 0],
+      padding: [8, 16, 0, 0],
       legend: { show: false },
       cursor: { sync: { key: "tidegate" }, y: false, drag: { x: false, y: false }, points: { size: 6 } },
       hooks: { setCursor: [(plot) => this.#tell(plot.cursor.idx)] },

@@ -11,7 +11,7 @@ export class FleetView {
   title = "Fleet";
   #cards = cards();
   #summary = h("p", { class: "quiet" });
-  #states = Object.keys(STATES).map((state) => [state, h("span", { class: "state", "data-state": state })]);
+  #states = Object.keys(STATES).map((state) => [state, h("span", { class: "state", "data-state": state, hidden: true })]);
   #body = h("div");
   #empty = emptyFleet();
   #table;

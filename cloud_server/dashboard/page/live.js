@@ -2,7 +2,7 @@
 
 export const EVERY = 5000;
 const PATIENCE = 10000;
-const STALE = 3 * EVERY;
+const STALE = 2 * EVERY;
 
 /**
  * Polls while it is started and the page is seen. `questions()` gives paths; `show(answers)` gets their JSON, in

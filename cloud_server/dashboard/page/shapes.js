@@ -10,6 +10,7 @@ export class Range {
 
   constructor(colour) {
     this.element = svg("svg", { class: `range ${colour}`, "aria-hidden": "true" }, this.#line, this.#rare, this.#half);
+    this.element.style.visibility = "hidden";
   }
 
   /** Seconds, on a scale from `least` to `most` seconds. */
@@ -35,6 +36,7 @@ export class Bars {
   constructor(names) {
     this.#rows = names.map(([name, colour]) => {
       const [value, bar] = [h("span"), h("div", { class: "bar-part" })];
+      bar.style.width = "0";
       const element = h("li", {}, h("div", {}, h("span", { class: "quiet" }, name), value), h("div", { class: `track ${colour}` }, bar));
       return { element, value, bar };
     });

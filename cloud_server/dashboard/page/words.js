@@ -1,6 +1,7 @@
-// What reasons, grounds and states are called on the page.
+// What reasons, grounds and states are called on the page. A device may send other words: these have no prototype.
 
 export const REASONS = {
+  __proto__: null,
   confident: "Edge was sure",
   cloud: "Cloud answered",
   cloud_timeout: "Cloud was too late",
@@ -16,6 +17,7 @@ export const REASONS = {
 };
 
 export const GROUNDS = {
+  __proto__: null,
   valid: ["Valid", "The promise stands."],
   none: ["No certificate", "Nothing is promised. edge-node prepare certify makes a certificate."],
   mismatch: ["Other model", "The certificate is for another model, preprocessing or codec."],
@@ -26,7 +28,7 @@ export const GROUNDS = {
   unserved: ["Cloud missing", "Too many unsure inputs get no answer from the cloud."],
 };
 
-export const STATES = { online: "Online", silent: "Silent", offline: "Offline" };
+export const STATES = { __proto__: null, online: "Online", silent: "Silent", offline: "Offline" };
 
 export const RANGES = [[900, "15 min"], [3600, "1 h"], [21600, "6 h"], [86400, "24 h"]];
 export const RANGE_WORDS = { 900: "15 minutes", 3600: "hour", 21600: "6 hours", 86400: "24 hours" };

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from importlib.resources import files
 from typing import Any
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Route, sync_playwright
 
 from tests.services import require
 
@@ -65,7 +65,12 @@ def window(
     try:
         yield opened
     finally:
+        opened.page.unroute_all(behavior="ignoreErrors")
         opened.context.close()
+
+
+def ignore(_route: Route) -> None:
+    """Leave a request unanswered."""
 
 
 def findings(page: Page) -> list[str]:

@@ -159,7 +159,9 @@ class Node:
         yield _gauge("tidegate_disagreement_ratio", "bound", bounds)
         yield _gauge("tidegate_stream_disagreement_ratio", "bound", {"estimate": wrong * 0.75})
         yield _gauge(
-            "tidegate_certificate_standing", "ground", {it: float(it == self.ground) for it in GROUNDS}
+            "tidegate_certificate_standing",
+            "ground",
+            {it: float(it == self.ground) for it in (*GROUNDS, self.ground)},
         )
 
 

