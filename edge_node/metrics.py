@@ -1,10 +1,14 @@
 """Every metric of a node, in one table. Base units; ratios and rates are left to PromQL."""
 
+import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from importlib.metadata import version
+from itertools import count
 from math import nan
-from threading import Event
+from threading import Event, Lock
 
 from prometheus_client import (
     CollectorRegistry,
@@ -32,6 +36,8 @@ STAGES = ("preprocess", "predict", "publish", "cloud", "network", "cloud_queue",
 as far as the server says."""
 TRANSPORTS = ("grpc", "mqtt")
 DIRECTIONS = ("sent", "received")
+NOTED, AT_ONCE = 10_000, 50
+"""Samples may be noted before they are counted, and are counted without a pause for others."""
 DROPS = ("full", "age", "disk", "corrupt", "oversize", "refused")
 """Why a result was given up: a bound, the disk, damage, or the broker's limits or refusal."""
 
@@ -55,6 +61,9 @@ class Meter:
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
         self._refreshing = _Refreshing(registry)
+        self._noted: deque[Callable[[], None]] = deque()
+        self._tallying = Lock()
+        self.before_scrape(self.tally)
         self.unrest = Event()
         """Set by who knows that a connection comes or goes: its bytes are counted by looking."""
         ProcessCollector(registry=registry)
@@ -294,6 +303,28 @@ class Meter:
         self, confidence: float, preprocess: float, predict: float, elapsed: float, payload: int
     ) -> None:
         """One pass of the edge model: seconds by stage and since capture, bytes that the cloud would get."""
+        self._note(partial(self._count_edge, confidence, preprocess, predict, elapsed, payload))
+
+    def result(self, route: str, reason: Reason, seconds: float) -> None:
+        """One result, ``seconds`` after its sample's capture."""
+        self._note(partial(self._count_result, route, reason, seconds))
+
+    def tally(self) -> None:
+        """Count what was noted: whoever reads the metrics waits for it, and no sample does."""
+        with self._tallying, suppress(IndexError):
+            for number in count(1):
+                self._noted.popleft()()
+                if not number % AT_ONCE:
+                    time.sleep(0)  # lets a sample go first
+
+    def _note(self, counting: Callable[[], None]) -> None:
+        self._noted.append(counting)
+        if len(self._noted) > NOTED:
+            self.tally()
+
+    def _count_edge(
+        self, confidence: float, preprocess: float, predict: float, elapsed: float, payload: int
+    ) -> None:
         self.confidences["edge"].observe(confidence)
         if not confidence:
             self.nonfinite.inc()
@@ -302,8 +333,7 @@ class Meter:
         self.edge_only.observe(elapsed)
         self.cloud_only_payload.inc(payload)
 
-    def result(self, route: str, reason: Reason, seconds: float) -> None:
-        """One result, ``seconds`` after its sample's capture."""
+    def _count_result(self, route: str, reason: Reason, seconds: float) -> None:
         self.results_by[route, reason].inc()
         self.duration[route].observe(seconds)
 

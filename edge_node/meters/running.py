@@ -28,6 +28,7 @@ def running(settings: EdgeConfig, meter: Meter) -> Iterator[None]:
         return sent, received
 
     def look(*, restless: bool) -> float:
+        meter.tally()
         wait = wire.look(restless=restless)
         cloud_only.look(settled=wire.settled)
         energy.look()
