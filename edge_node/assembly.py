@@ -7,9 +7,12 @@ from contextlib import ExitStack
 from importlib.metadata import version
 from typing import Any
 
+from edge_node.broker.connection import Connection
+from edge_node.broker.labels import Labels
+from edge_node.broker.publisher import MqttPublisher
+from edge_node.broker.snapshot import Snapshots
 from edge_node.choice import recall
 from edge_node.config import EdgeConfig, Mqtt
-from edge_node.connection import Connection
 from edge_node.courier import Courier
 from edge_node.fallback import CloudFallback, NoFallback
 from edge_node.gate.assemble import buckets, oversee
@@ -18,16 +21,13 @@ from edge_node.gate.oversight import Oversight
 from edge_node.gate.policy import make_gate
 from edge_node.gate.standing import Standing, State
 from edge_node.identity import Identity
-from edge_node.labels import Labels
 from edge_node.meters.running import running
 from edge_node.metrics import Meter, serve
 from edge_node.model import EdgeModel
-from edge_node.mqtt_publisher import MqttPublisher
 from edge_node.outbox import Outbox, folder
 from edge_node.pipeline import Pipeline
 from edge_node.preprocess import for_manifest
 from edge_node.publisher import NoPublisher, Publisher
-from edge_node.snapshot import Snapshots
 from edge_node.sources import open_source, resume
 from edge_node.state import Saved
 from protos import artifact

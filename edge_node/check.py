@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
+from edge_node.broker.connection import Connection
 from edge_node.config import EdgeConfig
-from edge_node.connection import Connection
 from edge_node.gate.assemble import oversee
 from edge_node.gate.policy import make_gate
 from edge_node.handshake import expected_model, open_channel

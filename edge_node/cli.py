@@ -105,7 +105,8 @@ def _certificate(options: argparse.Namespace) -> None:
 
 
 def _label(options: argparse.Namespace) -> None:
-    from edge_node import config, labels
+    from edge_node import config
+    from edge_node.broker import labels
     from edge_node.errors import NodeError
 
     settings = config.load(options.config)

@@ -1,4 +1,4 @@
-"""Results on their way out: to standard output, nowhere, or to the broker (``mqtt_publisher``)."""
+"""Results on their way out: to standard output, nowhere, or to the broker (``broker.publisher``)."""
 
 import sys
 from collections.abc import Hashable

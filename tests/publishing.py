@@ -8,11 +8,11 @@ from typing import Any
 
 from deploy.demo.processes import HOST, wait_until
 from edge_node import config
+from edge_node.broker.connection import Connection
+from edge_node.broker.publisher import MqttPublisher
 from edge_node.config import Mqtt, Node
-from edge_node.connection import Connection
 from edge_node.identity import Identity
 from edge_node.metrics import Meter
-from edge_node.mqtt_publisher import MqttPublisher
 from edge_node.outbox import Outbox
 from edge_node.outbox.files import DATABASE
 from protos import result as contract

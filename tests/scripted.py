@@ -13,7 +13,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from deploy.demo.processes import HOST
-from edge_node import mqtt
+from edge_node.broker import mqtt
 
 SUCCESS, NOBODY, UNSPECIFIED, NOT_AUTHORIZED, TOO_LARGE, QUOTA, FORMAT = 0, 16, 128, 135, 149, 151, 153
 

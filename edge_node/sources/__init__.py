@@ -10,7 +10,7 @@ from typing import Protocol
 
 from edge_node import config
 from edge_node.bookmark import Replayable
-from edge_node.connection import Connection
+from edge_node.broker.connection import Connection
 from edge_node.errors import NodeError
 from edge_node.metrics import Meter
 from edge_node.outbox import Outbox

@@ -2,7 +2,7 @@
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from hashlib import blake2b
 from queue import Empty, Full, Queue
@@ -12,7 +12,7 @@ import msgspec
 import paho.mqtt.client as paho
 
 from edge_node import config
-from edge_node.connection import Connection
+from edge_node.broker.connection import Connection
 from edge_node.errors import NodeError
 from edge_node.metrics import Meter
 from edge_node.sample import Sample
@@ -41,7 +41,6 @@ class MqttBookmark:
         self._acknowledge, self._at_once = acknowledge, at_once
         self._kept = OrderedDict(_load(saved))
         self._taken: dict[int, bytes] = {}
-        self._unsaid: list[int] = []
         self._session = 0
         self._lock = Lock()
 
@@ -51,15 +50,13 @@ class MqttBookmark:
             if not resumed:
                 self._kept.clear()
                 self._taken.clear()
-                self._unsaid.clear()
                 self._session += 1
 
     def take(self, mid: int, digest: bytes, *, again: bool) -> Place | None:
         """Where a message stands that has arrived; ``None`` if it was taken before."""
         with self._lock:
             if again and digest == self._kept.get(mid):
-                if mid not in self._unsaid:
-                    self._acknowledge(mid)
+                self._acknowledge(mid)
                 return None
             if again and digest == self._taken.get(mid):
                 return None
@@ -74,27 +71,28 @@ class MqttBookmark:
             if session == self._session and self._taken.pop(mid, b""):
                 self._acknowledge(mid)
 
-    def finish(self, place: Place) -> None:
-        """As ``Bookmark``."""
-        session, mid = place
-        with self._lock:
-            if session == self._session and mid in self._taken:
-                self._kept[mid] = self._taken.pop(mid)
-                self._unsaid.append(mid)
-                while len(self._kept) > self._at_once:
-                    self._kept.popitem(last=False)
-
-    def dump(self) -> bytes:
+    def dump(self, places: Collection[Place] = ()) -> bytes:
         """As ``Bookmark``."""
         with self._lock:
-            return msgspec.msgpack.encode(self._kept)
+            return msgspec.msgpack.encode(self._with(places))
 
-    def kept(self) -> None:
+    def finish(self, places: Collection[Place]) -> None:
         """As ``Bookmark``: the broker may forget them."""
         with self._lock:
-            for mid in self._unsaid:
-                self._acknowledge(mid)
-            self._unsaid.clear()
+            self._kept = self._with(places)
+            for session, mid in places:
+                if session == self._session and self._taken.pop(mid, b""):
+                    self._acknowledge(mid)
+
+    def _with(self, places: Collection[Place]) -> OrderedDict[int, bytes]:
+        """What is kept, and these: as many as the broker may have missed the word on."""
+        kept = OrderedDict(self._kept)
+        for session, mid in places:
+            if session == self._session and mid in self._taken:
+                kept[mid] = self._taken[mid]
+        while len(kept) > self._at_once:
+            kept.popitem(last=False)
+        return kept
 
 
 class MqttSource:

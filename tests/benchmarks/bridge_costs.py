@@ -18,9 +18,9 @@ from cloud_server.fleet.devices import Devices, Key
 from cloud_server.fleet.history import History
 from cloud_server.metrics import Meter as ServerMeter
 from deploy.demo.processes import HOST
+from edge_node.broker.snapshot import Snapshots
 from edge_node.gate.standing import Ground
 from edge_node.metrics import STAGES, Meter
-from edge_node.snapshot import Snapshots
 from protos import snapshot as contract
 from protos.result import Reason
 from protos.snapshot import Snapshot

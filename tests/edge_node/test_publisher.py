@@ -9,8 +9,8 @@ import trustme
 
 from deploy.demo.broker import Broker, installed, open_broker
 from deploy.demo.processes import HOST, wait_until
+from edge_node.broker.connection import WINDOW, Connection
 from edge_node.config import Mqtt, Node, Tls
-from edge_node.connection import WINDOW, Connection
 from edge_node.errors import NodeError
 from edge_node.identity import Identity
 from edge_node.metrics import Meter

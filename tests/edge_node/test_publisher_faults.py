@@ -10,7 +10,7 @@ import pytest
 
 from deploy.demo.broker import Broker, open_broker
 from deploy.demo.processes import HOST, wait_until
-from edge_node.connection import WINDOW
+from edge_node.broker.connection import WINDOW
 from protos.artifact import Artifact
 from tests.mqtt import PATIENCE, kill, restart, subscribed
 from tests.nodes import started, write_config

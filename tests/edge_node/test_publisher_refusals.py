@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from deploy.demo.processes import wait_until
-from edge_node.connection import WINDOW
-from edge_node.mqtt_publisher import TRIES
-from edge_node.suspects import GUILTY
+from edge_node.broker.connection import WINDOW
+from edge_node.broker.publisher import TRIES
+from edge_node.broker.suspects import GUILTY
 from protos import result as contract
 from tests.mqtt import PATIENCE
 from tests.publishing import publishing

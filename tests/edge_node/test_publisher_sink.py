@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from deploy.demo.processes import wait_until
-from edge_node.connection import WINDOW
+from edge_node.broker.connection import WINDOW
 from edge_node.outbox import Outbox, Row
 from protos import ack
 from protos import result as contract

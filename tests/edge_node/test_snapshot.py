@@ -18,8 +18,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from deploy.demo.broker import Broker, open_broker
 from deploy.demo.processes import wait_until
+from edge_node.broker.snapshot import Snapshots
 from edge_node.node import EdgeNode
-from edge_node.snapshot import Snapshots
 from protos import snapshot
 from protos.artifact import Artifact
 from protos.snapshot import Amounts, Readings, Snapshot, Spread

@@ -13,8 +13,8 @@ import pytest
 from deploy.demo.broker import Broker, open_broker
 from deploy.demo.processes import wait_until
 from edge_node import config
+from edge_node.broker.connection import Connection
 from edge_node.config import Mqtt, Node
-from edge_node.connection import Connection
 from edge_node.errors import NodeError, SampleError
 from edge_node.identity import Identity
 from edge_node.metrics import Meter

@@ -11,8 +11,8 @@ from deploy.demo.broker import Broker
 from deploy.demo.processes import HOST, wait_until
 from edge_node import config
 from edge_node.bookmark import Replayable
+from edge_node.broker.connection import Connection
 from edge_node.config import Mqtt, Node
-from edge_node.connection import Connection
 from edge_node.identity import Identity
 from edge_node.metrics import Meter
 from edge_node.outbox import Outbox
@@ -150,8 +150,7 @@ def test_what_a_broker_may_have_missed_is_remembered_and_no_more() -> None:
     for mid in range(1, 31):
         place = bookmark.take(mid, b"x", again=False)
         assert place
-        bookmark.finish(place)
-        bookmark.kept()
+        bookmark.finish([place])
     later = MqttBookmark(bookmark.dump(), acknowledged.append, at_once=10)
     later.begin(resumed=True)
     assert acknowledged == list(range(1, 31))
@@ -163,10 +162,10 @@ def test_nothing_is_acknowledged_before_it_is_kept_even_if_it_is_sent_again() ->
     bookmark = MqttBookmark(None, acknowledged.append, at_once=10)
     place = bookmark.take(1, b"x", again=False)
     assert place
-    bookmark.finish(place)
+    bookmark.dump([place])
     assert bookmark.take(1, b"x", again=True) is None
     assert acknowledged == []
-    bookmark.kept()
+    bookmark.finish([place])
     assert acknowledged == [1]
 
 
@@ -177,9 +176,8 @@ def test_a_place_of_a_session_that_the_broker_forgot_is_nobody_s() -> None:
     assert old
     bookmark.begin(resumed=False)
     assert bookmark.take(1, b"y", again=False)
-    bookmark.finish(old)
+    bookmark.finish([old])
     bookmark.drop(old)
-    bookmark.kept()
     assert acknowledged == []
 
 

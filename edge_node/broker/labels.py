@@ -12,7 +12,7 @@ from uuid import uuid4
 import msgspec
 from paho.mqtt.reasoncodes import ReasonCode
 
-from edge_node import mqtt
+from edge_node.broker import mqtt
 from edge_node.config import Mqtt
 from edge_node.errors import NodeError
 from edge_node.gate.oversight import Oversight

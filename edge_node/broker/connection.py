@@ -22,12 +22,12 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from edge_node import mqtt
+from edge_node.broker import mqtt
+from edge_node.broker.traffic import OWN, Incoming, Message, Outgoing
 from edge_node.config import Mqtt
 from edge_node.errors import NodeError
 from edge_node.identity import Identity
 from edge_node.metrics import Meter
-from edge_node.traffic import OWN, Incoming, Message, Outgoing
 
 BACK_OFF = (3.0, 30.0)
 """Seconds between attempts to reach the broker, at most: at first, and in the end. Each is drawn at random

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from paho.mqtt.reasoncodes import ReasonCode
 
-from edge_node.traffic import Message
+from edge_node.broker.traffic import Message
 
 SUSPECT, GUILTY = 2, 5
 """Connections that ended while a message was under way: from here on it goes alone; from here on no more."""

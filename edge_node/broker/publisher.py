@@ -8,13 +8,13 @@ from collections.abc import Hashable, Sequence
 import msgspec
 from paho.mqtt.reasoncodes import ReasonCode
 
+from edge_node.broker.connection import Connection
+from edge_node.broker.lanes import BATCH, Lane, Pace, Wait
+from edge_node.broker.suspects import Suspects
+from edge_node.broker.traffic import Message
 from edge_node.config import Outbox as Settings
-from edge_node.connection import Connection
-from edge_node.lanes import BATCH, Lane, Pace, Wait
 from edge_node.metrics import Meter
 from edge_node.outbox import Held, Outbox, Row
-from edge_node.suspects import Suspects
-from edge_node.traffic import Message
 from protos import ack
 from protos.result import Result
 
