@@ -22,10 +22,11 @@ THEME = Theme(
     }
 )
 """The terminal's own colours, so that they suit its background; nothing but edge and cloud has theirs."""
-STEPS = "▁▂▃▄▅▆▇█"
+STEPS = "▁▂▃▄▅▆▇"
+"""None as high as its line: curves one below the other stay apart."""
 PARTS = {"edge": "█", "cloud": "▓", "warn": "░"}
 """The parts of a bar, told apart without colour."""
-_ASCII = str.maketrans(STEPS + "▓░●·─", "_.-:=+*#" + "=.*--")
+_ASCII = str.maketrans(STEPS + "█▓░●·─", "_.-:=+*" + "#=.*--")
 
 
 class Fitting:

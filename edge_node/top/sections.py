@@ -1,7 +1,7 @@
 """The parts of the screen: each says in rows what one side of the node does."""
 
 from collections.abc import Iterator
-from math import isnan
+from math import isnan, nan
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -14,8 +14,10 @@ from edge_node.top.words import UNKNOWN, clean
 
 ALARM = 1000.0
 """E-value at which the certificate falls."""
-FIT = 3
-"""Reasons that are named where there is little room."""
+FIT = 2
+"""Lines for degraded answers where there is little room."""
+WELL = {"confident": "edge", "cloud": "cloud"}
+"""The reasons of answers that are not degraded, and how they are drawn."""
 
 Rows = Iterator[tuple[str, RenderableType]]
 
@@ -33,7 +35,7 @@ def latency(span: Span, curves: list[Point], *, roomy: bool) -> Table:
     table.add_column(width=11 if not roomy else 24)
     for _ in range(3):
         table.add_column(width=10, justify="right", no_wrap=True)
-    table.add_column(ratio=1)
+    table.add_column(ratio=1, no_wrap=True)
     heads = ("", "p50", "p99", "answers/s", "p50 over time")
     table.add_row(*(Text(it, "quiet", justify="right" if it else "left") for it in heads))
     for route in ("edge", "cloud"):
@@ -56,38 +58,37 @@ def _estimate(span: Span) -> list[str]:
     return [words.seconds(span.new.value(name, at=at)) for at in ("p50", "p99")]
 
 
+def offload(span: Span) -> str:
+    """The share that the cloud answered, in words; empty if nobody answered."""
+    made = span.grown("tidegate_results_total")
+    share = span.grown("tidegate_results_total", route="cloud") / made if made else nan
+    return "" if isnan(share) else f", {words.percent(share)} offloaded"
+
+
 def answers(span: Span, *, roomy: bool) -> Table:
     """Who answered, and why."""
     grown = span.grown_by("reason", "tidegate_results_total")
-    by_cloud = span.grown("tidegate_results_total", route="cloud")
     total = sum(grown.values())
     if not total:
         return facts([("", Text(f"none, {period(span)}", "quiet"))], 1)
     shares = {reason: value / total for reason, value in grown.items() if value}
-    confident = shares.get("confident", 0.0)
-    offloaded = by_cloud / total
-    table = Table.grid(padding=(0, 1, 0, 0), expand=True)
-    table.add_column(ratio=1)
-    parts = [("edge", confident), ("cloud", offloaded), ("warn", max(0.0, 1 - confident - offloaded))]
-    table.add_row(Bar(parts))
-    table.add_row(_offload(span, offloaded))
-    for row in _reasons(shares, len(shares) if roomy else FIT):
+    degraded = {reason: share for reason, share in shares.items() if reason not in WELL}
+    parts = [(style, shares.get(reason, 0.0)) for reason, style in WELL.items()]
+    table = Table.grid(expand=True)
+    table.add_column(ratio=1, no_wrap=True)
+    table.add_row(Bar([*parts, ("warn", sum(degraded.values()))]))
+    for reason, style in WELL.items():
+        table.add_row(_share(style, shares.get(reason, 0.0), words.REASONS[reason]))
+    for row in _degraded(degraded, len(degraded) if roomy else FIT):
         table.add_row(row)
     return table
 
 
-def _offload(span: Span, offloaded: float) -> Text:
-    certified = span.new.value("tidegate_certificate_offload_ratio")
-    text = Text.assemble((words.percent(offloaded), "strong"), " offloaded", no_wrap=True)
-    return text if isnan(certified) else text.append(f", {words.percent(certified, 0)} on CERT", "quiet")
-
-
-def _reasons(shares: dict[str, float], most: int) -> Iterator[Text]:
+def _degraded(shares: dict[str, float], most: int) -> Iterator[Text]:
     ranked = sorted(shares.items(), key=lambda it: -it[1])
     named = ranked if len(ranked) <= most else ranked[: most - 1]
     for reason, share in named:
-        style = {"confident": "edge", "cloud": "cloud"}.get(reason, "warn")
-        yield _share(style, share, words.REASONS.get(reason, clean(reason)))
+        yield _share("warn", share, words.REASONS.get(reason, clean(reason)))
     if rest := ranked[len(named) :]:
         yield _share("warn", sum(share for _, share in rest), f"{len(rest)} other reasons")
 
@@ -106,23 +107,24 @@ def _promise(span: Span, *, roomy: bool) -> Rows:
     grounds = now.by("ground", "tidegate_certificate_standing")
     ground = next((it for it, value in grounds.items() if value == 1), "")
     name, why = words.GROUNDS.get(ground, (clean(ground) or UNKNOWN, "not known"))
-    yield (
-        "standing",
-        Text.assemble((name, {"valid": "good", "none": "quiet"}.get(ground, "wrong")), f", {why}"),
-    )
-    loses = words.points(now.value("tidegate_certificate_epsilon"))
+    style = {"valid": "good", "none": "quiet"}.get(ground, "wrong")
+    yield "standing", Text.assemble((name, style), f", {why}")
+    epsilon, risk = (now.value(f"tidegate_certificate_{it}") for it in ("epsilon", "risk"))
+    current = f"{words.points(risk)} now", "warn" if risk > epsilon else ""
+    yield "epsilon", Text.assemble(f"{words.points(epsilon)} points at most, ", current)
     fails = words.percent(now.value("tidegate_certificate_delta"), 2)
-    yield "epsilon", f"{loses}, now {words.points(now.value('tidegate_certificate_risk'))}"
-    yield "delta", fails
+    yield "delta", f"{fails} chance to be wrong"
     audits = now.by("outcome", "tidegate_audits")
     missing = audits.get("missing", 0)
-    yield "audits", f"{words.count(audits.get('answered', 0))}, {words.count(missing)} missing"
+    yield "audits", f"{words.count(audits.get('answered', 0))} answered, {words.count(missing)} missing"
     evidence = now.value("tidegate_audit_evidence")
     alarm = "wrong" if evidence >= ALARM else "warn" if evidence >= ALARM / 10 else ""
     yield "e-value", Text.assemble((words.number(evidence), alarm), f", alarm at {ALARM:,.0f}")
     if roomy:
         kept = {it: now.value("tidegate_disagreement_ratio", bound=it) for it in ("estimate", "low", "high")}
         low, high = words.percent(1 - kept["high"]), words.percent(1 - kept["low"])
+        certified = now.value("tidegate_certificate_offload_ratio")
+        yield "offload", f"{words.percent(certified)} when certified"
         yield "agrees", f"{words.percent(1 - kept['estimate'])} of kept answers, {low} to {high}"
 
 
@@ -140,16 +142,21 @@ def _calls(span: Span, *, configured: bool | None, roomy: bool) -> Rows:
     circuit = Text.assemble((name, style), f", {meaning}")
     yield "circuit", Text("no cloud is set up", "quiet") if alone else circuit
     retries = "tidegate_cloud_retries_total"
-    again = f"{words.count(span.grown(retries))} retried ({words.count(now.value(retries))})"
-    yield "calls", f"{words.count(now.value('tidegate_deferrals_in_flight'))} in flight, {again}"
+    flying = words.count(now.value("tidegate_deferrals_in_flight"))
+    yield "calls", f"{flying} in flight, {words.count(span.grown(retries))} retries"
     held = now.value("tidegate_held_inputs")
     bytes_held = words.size(now.value("tidegate_held_bytes"))
     yield "held", f"{words.count(held)} inputs, {bytes_held}" if held else "no inputs"
     if roomy:
-        for stage in ("network", "cloud_queue", "cloud_compute"):
-            name = "tidegate_stage_duration_seconds"
-            middle, high = (words.seconds(span.quantile(it, name, stage=stage)) for it in (0.5, 0.99))
-            yield stage.removeprefix("cloud_"), f"p50 {middle}, p99 {high}"
+        yield "retries", f"{words.count(now.value(retries))} in all"
+        yield from _stages(span, {"network": "network", "cloud_queue": "queue", "cloud_compute": "compute"})
+
+
+def _stages(span: Span, stages: dict[str, str]) -> Rows:
+    name = "tidegate_stage_duration_seconds"
+    for stage, shown in stages.items():
+        middle, high = (span.quantile(it, name, stage=stage) for it in (0.5, 0.99))
+        yield shown, UNKNOWN if isnan(middle) else f"p50 {words.seconds(middle)}, p99 {words.seconds(high)}"
 
 
 def outbox(span: Span, curves: list[Point], *, configured: bool | None, roomy: bool) -> Table:
@@ -168,7 +175,8 @@ def _waiting(span: Span, curves: list[Point], *, configured: bool | None, roomy:
         yield "waiting", "nothing"
     yield "dropped", _dropped(span)
     if roomy:
-        yield "over time", Curve([point.queued for point in curves], "")
+        yield "over time", Curve([point.queued for point in curves], "quiet")
+        yield from _stages(span, {"publish": "publish"})
 
 
 def _broker(connected: bool, configured: bool | None, waiting: float) -> Text:  # noqa: FBT001
@@ -201,7 +209,7 @@ def _traffic(span: Span) -> Rows:
     yield "gRPC", f"{words.size(sent)}/s"
     saved = Text(f"{words.size(alone)}/s")
     if alone > 0:
-        saved.append(f", {words.percent(1 - sent / alone, 0)} saved", "strong")
+        saved.append(", ").append(f"{words.percent(1 - sent / alone, 0)} saved", "strong")
     yield "all-cloud", saved
     yield "MQTT", f"{words.size(span.rate(name, transport='mqtt'))}/s"
 

@@ -98,7 +98,7 @@ class View:
         gap = [""] if roomy else []
         top = _titled(f"Latency, {sections.period(span)}", sections.latency(span, curves, roomy=roomy))
         cards = [
-            _titled("Answers", sections.answers(span, roomy=roomy)),
+            _titled(f"Answers{sections.offload(span)}", sections.answers(span, roomy=roomy)),
             _titled("Certificate", sections.certificate(span, roomy=roomy)),
             _titled("Cloud", sections.cloud(span, configured=self.cloud, roomy=roomy)),
             _titled("Outbox", sections.outbox(span, curves, configured=self.mqtt, roomy=roomy)),
@@ -106,12 +106,14 @@ class View:
             _titled("Energy", sections.energy(span)),
         ]
         columns = 1 if width < NARROW else 2
-        grid = Table.grid(padding=(0, 3 if columns == 2 else 0, int(roomy), 0), expand=True)
+        grid = Table.grid(padding=(0, 3, 0, 0), expand=True)
         for _ in range(columns):
             grid.add_column(ratio=1)
         for first in range(0, len(cards), columns):
             grid.add_row(*cards[first : first + columns])
-        return Group("", self._samples(span), *gap, top, *gap, grid)
+            for line in gap:
+                grid.add_row(line)
+        return Group("", self._samples(span), "", top, *gap, grid)
 
     def _samples(self, span: Span) -> Table:
         table = Table.grid(padding=(0, 2, 0, 0), expand=True)
@@ -120,14 +122,13 @@ class View:
         table.add_column(no_wrap=True, justify="right")
         rate = Text.assemble((words.number(span.rate(SAMPLES)), "strong"), (" samples/s", "quiet"))
         total = Text(f"{words.count(span.new.value(SAMPLES))} in all", "quiet")
-        table.add_row(rate, Curve([point.samples for point in self.history.curves], ""), total)
+        table.add_row(rate, Curve([point.samples for point in self.history.curves], "quiet"), total)
         return table
 
     def _foot(self) -> Text:
-        where = words.clean(self.url, 200)
-        return Text.assemble(
-            ("q", "strong"), (f" quit · every {INTERVAL:.0f} s · {where}", "quiet"), no_wrap=True
-        )
+        keys = ("q", "strong"), (f" quit · every {INTERVAL:.0f} s · {words.clean(self.url, 200)}", "quiet")
+        problem = f" · {words.clean(self.problem, 60)}" if self.problem else ""
+        return Text.assemble(*keys, (problem, "wrong"), no_wrap=True)
 
 
 def _titled(title: str, body: RenderableType) -> Group:

@@ -21,18 +21,18 @@ REASONS: Mapping[str, str] = {
 }
 GROUNDS: Mapping[str, tuple[str, str]] = {
     "valid": ("Valid", "the promise stands"),
-    "none": ("No certificate", "nothing is promised"),
-    "mismatch": ("Other model", "it is for another model"),
-    "drift": ("Drift", "inputs are not as certified"),
-    "labels": ("Labels disagree", "more is lost than promised"),
-    "expired": ("Expired", "it is too old"),
-    "budget": ("Budget too small", "the unsure have no room"),
-    "unserved": ("Cloud missing", "the unsure get no answer"),
+    "none": ("No certificate", "no promise"),
+    "mismatch": ("Other model", "no promise"),
+    "drift": ("Drift", "promise withdrawn"),
+    "labels": ("Labels disagree", "withdrawn"),
+    "expired": ("Expired", "no promise"),
+    "budget": ("Budget too small", "it rests"),
+    "unserved": ("Cloud missing", "promise rests"),
 }
 CIRCUIT: Mapping[float, tuple[str, str]] = {
     0: ("Closed", "calls go through"),
     1: ("Half-open", "one call tries"),
-    2: ("Open", "the cloud is not asked"),
+    2: ("Open", "cloud is not asked"),
 }
 DROPS: Mapping[str, str] = {
     "full": "no room",
@@ -105,5 +105,5 @@ def percent(value: float, places: int = 1) -> str:
 
 
 def points(value: float) -> str:
-    """A share of accuracy."""
-    return UNKNOWN if isnan(value) else f"{100 * value:.3g} points"
+    """A share of accuracy, in percentage points."""
+    return UNKNOWN if isnan(value) else f"{100 * value:.3g}"
