@@ -6,7 +6,9 @@ alone (it would repeat) nor the highest place (it would skip) will do: it takes 
 
 import logging
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from itertools import takewhile
+from operator import itemgetter
 from threading import Lock
 from typing import Any, Protocol, runtime_checkable
 
@@ -21,14 +23,11 @@ Place = tuple[int, Any]
 class Bookmark(Protocol):
     """A place in a source, as the outbox keeps it; called on its writing thread."""
 
-    def finish(self, place: Any) -> None:
-        """A sample's fate is in the transaction that is being written. Said twice it does no harm."""
+    def dump(self, places: Collection[Any] = ()) -> bytes:
+        """What a transaction keeps that decides of the samples at these places."""
 
-    def dump(self) -> bytes:
-        """What the transaction keeps."""
-
-    def kept(self) -> None:
-        """The transaction is on the disk."""
+    def finish(self, places: Collection[Any]) -> None:
+        """It is on the disk. Said twice it does no harm."""
 
 
 @runtime_checkable
@@ -78,21 +77,21 @@ class OrderedBookmark:
                 "every sample of the source was answered before: edge-node outbox rewind begins again"
             )
 
-    def finish(self, place: Place) -> None:
+    def dump(self, places: Collection[Place] = ()) -> bytes:
+        """As ``Bookmark``."""
+        decided = set(places)
+        with self._lock:
+            done = [(place, finished or place in decided) for place, finished in self._finished.items()]
+            behind = list(takewhile(itemgetter(1), done))
+            at = behind[-1][0] if behind else self.at
+            beyond = [place for place, finished in done[len(behind) :] if finished]
+            return msgspec.msgpack.encode({"at": at, "beyond": [*self._beyond, *beyond]})
+
+    def finish(self, places: Collection[Place]) -> None:
         """As ``Bookmark``."""
         with self._lock:
-            if place in self._finished:
-                self._finished[place] = True
-                self._advance()
-
-    def dump(self) -> bytes:
-        """As ``Bookmark``."""
-        with self._lock:
-            done = [place for place, finished in self._finished.items() if finished]
-            return msgspec.msgpack.encode({"at": self.at, "beyond": [*self._beyond, *done]})
-
-    def kept(self) -> None:
-        """As ``Bookmark``: nobody waits for it."""
+            self._finished.update((place, True) for place in places if place in self._finished)
+            self._advance()
 
     def _advance(self) -> None:
         while self._finished:

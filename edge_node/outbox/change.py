@@ -1,9 +1,12 @@
 """What goes into one transaction of the outbox, and what comes out of it."""
 
+import math
 from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+T = TypeVar("T")
 
 
 class Row(NamedTuple):
@@ -42,9 +45,10 @@ class Change:
     """All that happened since the last transaction."""
 
     rows: deque[Row] = field(default_factory=deque)
-    places: list[Hashable] = field(default_factory=list)
-    holds: dict[str, Held] = field(default_factory=dict)
-    releases: list[str] = field(default_factory=list)
+    places: dict[int, Hashable] = field(default_factory=dict)
+    """By number of their results, with which they are finished; as with the next two."""
+    holds: dict[int, Held] = field(default_factory=dict)
+    releases: dict[int, str] = field(default_factory=dict)
     confirmed_upto: int = -1
     confirmed: list[int] = field(default_factory=list)
     dead: list[tuple[int, str]] = field(default_factory=list)
@@ -57,25 +61,34 @@ class Change:
         ) or (self.confirmed_upto >= 0)
 
     def take(self, most: int) -> "Change":
-        """What makes room, and the first rows up to ``most`` bytes; with the last row all the rest."""
+        """What makes room, and the first rows up to ``most`` bytes, each with all that belongs to it."""
         part = Change(confirmed_upto=self.confirmed_upto, confirmed=self.confirmed, dead=self.dead)
         self.confirmed_upto, self.confirmed, self.dead = -1, [], []
         while self.rows and (part.size < most or not part.rows):
             part.rows.append(row := self.rows.popleft())
             part.size += len(row.payload)
-            self.size -= len(row.payload)
-        if not self.rows:
-            part.absorb(self)
-            self.places, self.holds, self.releases, self.size = [], {}, [], 0
+            if held := self.holds.get(row.seq):
+                part.size += len(held.payload)
+        upto = self.rows[0].seq if self.rows else math.inf
+        _move(self.places, part.places, upto)
+        _move(self.holds, part.holds, upto)
+        _move(self.releases, part.releases, upto)
+        self.size -= part.size
         return part
 
     def absorb(self, later: "Change") -> None:
         """Take what came after this as well: the two become one transaction."""
         self.rows += later.rows
-        self.places += later.places
+        self.places |= later.places
         self.holds |= later.holds
-        self.releases += later.releases
+        self.releases |= later.releases
         self.confirmed_upto = max(self.confirmed_upto, later.confirmed_upto)
         self.confirmed += later.confirmed
         self.dead += later.dead
         self.size += later.size
+
+
+def _move(whole: dict[int, T], part: dict[int, T], upto: float) -> None:
+    """What comes before a number, into another."""
+    for seq in [seq for seq in whole if seq < upto]:
+        part[seq] = whole.pop(seq)

@@ -3,11 +3,12 @@
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Hashable
 from contextlib import suppress
 from pathlib import Path
 
 from edge_node import config
+from edge_node.bookmark import Bookmark
 from edge_node.metrics import Meter
 from edge_node.outbox import recovery, salvage
 from edge_node.outbox.change import Change, Row
@@ -25,8 +26,6 @@ PART = 2**16
 """The same when the disk is full."""
 BOOKMARKS = 16
 """Sources of which the place is remembered."""
-
-Bookmarks = Mapping[str, Callable[[], bytes]]
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +48,7 @@ class Disk:
         self._said = ""
         self.hurt = False
         """A row or a page could not be read: build anew before the next transaction."""
+        self._followed: tuple[str, Bookmark] | None = None
 
     @property
     def state(self) -> State:
@@ -93,8 +93,12 @@ class Disk:
             return RETRY
         return self._bounds.max_age - self.age() if self._store.oldest else None
 
-    def write(self, change: Change, next_seq: int, bookmarks: Bookmarks) -> tuple[list[Row], Change]:
-        """The rows that came in, and what the disk does not take now; the bookmarks go with the last part.
+    def follow(self, key: str, bookmark: Bookmark) -> None:
+        """Keep this bookmark with the results, under the name of its source."""
+        self._followed = key, bookmark
+
+    def write(self, change: Change, next_seq: int) -> tuple[list[Row], Change]:
+        """The rows that came in, and what the disk does not take now.
 
         Without a change and without a row that is too old there is no transaction.
         """
@@ -108,7 +112,7 @@ class Disk:
                     part = change.take(most)
                     try:
                         upto = part.rows[-1].seq + 1 if change else next_seq
-                        rows += self._commit(part, upto, {} if change else bookmarks)
+                        rows += self._commit(part, upto)
                     except BaseException:
                         part.absorb(change)
                         change = part
@@ -129,18 +133,20 @@ class Disk:
         self._store.close()
         self._witness.close()
 
-    def _commit(self, change: Change, next_seq: int, bookmarks: Bookmarks) -> list[Row]:
-        last = self.state
+    def _commit(self, change: Change, next_seq: int) -> list[Row]:
+        last, places = self.state, change.places.values()
         state = State(
             stream=last.stream,
             session=last.session,
             next_seq=max(next_seq, last.next_seq),
             commits=last.commits + 1,
             moment=self._clock.now(),
-            bookmarks=_latest(last.bookmarks, {key: dump() for key, dump in bookmarks.items()}),
+            bookmarks=self._bookmarks(places),
         )
         rows, dropped = self._store.commit(change, state, self._bounds._replace(max_bytes=self.limit))
         self._witness.testify(self._testimony())
+        if self._followed:
+            self._followed[1].finish(places)
         if self.tight is not None:
             dropped["disk"] = dropped.pop("full", 0)
         for reason, count in dropped.items():
@@ -149,6 +155,14 @@ class Disk:
             with suppress(sqlite3.OperationalError):
                 self._store.give_back()
         return rows
+
+    def _bookmarks(self, places: Collection[Hashable]) -> dict[str, bytes]:
+        """All of them; sources come and go, and enough of them are remembered."""
+        if self._followed is None:
+            return self.state.bookmarks
+        key, bookmark = self._followed
+        others = {name: it for name, it in self.state.bookmarks.items() if name != key}
+        return dict([*others.items(), (key, bookmark.dump(places))][-BOOKMARKS:])
 
     def _testimony(self) -> Testimony:
         state = self.state
@@ -191,9 +205,3 @@ class Disk:
         if what != self._said:
             log.warning("outbox %s: %s", self._folder, what)
         self._said = what
-
-
-def _latest(before: dict[str, bytes], now: dict[str, bytes]) -> dict[str, bytes]:
-    """Sources come and go: enough of them."""
-    bookmarks = {key: state for key, state in before.items() if key not in now} | now
-    return dict(list(bookmarks.items())[-BOOKMARKS:])

@@ -52,7 +52,6 @@ class Outbox:
         self._settings, self._folder, self._meter = settings, folder, meter
         self._lock = Lock()
         self._pending, self._writing = Change(), Change()
-        self._bookmark: tuple[str, Bookmark] | None = None
         self._on_commit: Callable[[], None] = lambda: None
         self._wake, self._hurry, self._closing = Event(), Event(), Event()
         self._refused = False
@@ -107,12 +106,12 @@ class Outbox:
             pending.size += len(row.payload)
             self._last = row.seq
             if place is not None:
-                pending.places.append(place)
+                pending.places[row.seq] = place
             if hold:
-                pending.holds[hold.id] = hold
+                pending.holds[row.seq] = hold
                 pending.size += len(hold.payload)
             if release:
-                pending.releases.append(release)
+                pending.releases[row.seq] = release
             size = pending.size
             if size > MEMORY:
                 self._shed()
@@ -131,7 +130,7 @@ class Outbox:
 
     def follow(self, key: str, bookmark: Bookmark) -> None:
         """Keep this bookmark, under the name of its source, with the results; said once, before the first."""
-        self._bookmark = key, bookmark
+        self._disk.follow(key, bookmark)
 
     def bookmark(self, key: str) -> bytes | None:
         """What was kept of the bookmark of this source."""
@@ -236,7 +235,7 @@ class Outbox:
             self._meter.dropped["disk"].inc()
         holds = self._pending.holds
         while self._pending.size > MEMORY and holds:
-            surest = holds.pop(max(holds.values(), key=lambda held: held.confidence).id)
+            surest = holds.pop(max(holds, key=lambda seq: holds[seq].confidence))
             self._pending.size -= len(surest.payload)
             self._homeless.append(surest)
 
@@ -258,7 +257,7 @@ class Outbox:
         with self._lock:
             change, self._pending, last = self._pending, Change(), self._last
             self._writing.absorb(change)  # it is looked at while the change itself is taken apart
-        rows, left = self._disk.write(change, last + 1, self._finish(change.places))
+        rows, left = self._disk.write(change, last + 1)
         self._refused = bool(left)
         with self._lock:
             left.absorb(self._pending)
@@ -270,16 +269,4 @@ class Outbox:
             self._committed = self._disk.state.next_seq - 1
         if self._refused:
             self._wake.set()
-        elif self._bookmark:
-            self._bookmark[1].kept()
         self._on_commit()
-
-    def _finish(self, places: list[Hashable]) -> dict[str, Callable[[], bytes]]:
-        """Bookmarks to keep with the results from these places."""
-        if self._bookmark is None:
-            return {}
-        key, bookmark = self._bookmark
-        for place in places:
-            bookmark.finish(place)
-        places.clear()
-        return {key: bookmark.dump}

@@ -236,11 +236,11 @@ class Store:
 
     def _insert(self, rows: Iterable[Row], change: Change, now: float) -> None:
         self.put_rows((seq, now, payload) for seq, payload in rows)
-        answered = set(change.releases)
+        answered = set(change.releases.values())
         for held in change.holds.values():
             if held.id not in answered:
                 self.put_held(now, held)
-        for name in change.releases:
+        for name in answered:
             gone = self._db.execute("DELETE FROM held WHERE id = ? RETURNING size", (name,)).fetchall()
             self.held -= len(gone)
             self.held_bytes -= sum(size for (size,) in gone)

@@ -72,8 +72,7 @@ def live(folder: Path, point: str | None = None, count: int = 0, *, careful: boo
         sent = -1
         while places := list(islice(left, TRANSACTION)):
             if not careful:
-                for place in places:
-                    bookmark.finish(place)
+                bookmark.finish(places)
                 note.write_bytes(bookmark.dump())
             for place in reversed(places):  # results of deferred samples come late
                 outbox.put(1, place=place, sample=str(place[1]))

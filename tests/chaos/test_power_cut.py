@@ -75,9 +75,9 @@ def _change(number: int, next_seq: int, waiting: list[int], dice: Random) -> Cha
     if waiting and number % 40 == 0:
         change.dead = [(waiting[-1], "refused")]
     if number % 10 == 0:
-        change.holds[f"input-{number}"] = Held(f"input-{number}", 0.5, dice.randbytes(5000))
+        change.holds[next_seq] = Held(f"input-{number}", 0.5, dice.randbytes(5000))
     if number % 10 == 5:
-        change.releases = [f"input-{number - 5}"]
+        change.releases = {next_seq: f"input-{number - 5}"}
     return change
 
 
