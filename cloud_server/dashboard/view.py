@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable
-from math import nan
+from math import inf, nan
+from threading import Lock
 from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
@@ -16,6 +17,8 @@ from cloud_server.fleet.devices import Device, Devices, Key, State
 from cloud_server.fleet.history import History
 from cloud_server.fleet.window import Recent
 
+_FRESH = 1.0
+"""Seconds for which rows are good: at 1,000 devices they take 40 ms to make."""
 PAGE = 25
 """Rows of one page of the table."""
 _NOTHING = Recent(samples=nan, offload=nan, p50=nan, p99=nan)
@@ -119,7 +122,8 @@ class View:
     """Answers what a browser asks. Any thread may ask."""
 
     def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
+        self._fleet, self._lock = fleet, Lock()
+        self._made, self._rows = -inf, list[Row]()
 
     def overview(self, query: Query) -> Overview:
         """The whole fleet over so many seconds."""
@@ -136,7 +140,7 @@ class View:
 
     def devices(self, query: Query) -> Table:
         """The page of the table that was asked for, or the last one if there are not so many."""
-        rows = self._rows()
+        rows = self._fresh()
         wanted = [row for row in rows if _shown(row, query.show) and _matches(row, query.search)]
         wanted = _ordered(wanted, query)
         pages = max(1, -(-len(wanted) // PAGE))
@@ -169,7 +173,14 @@ class View:
             promise=promise(figures),
         )
 
-    def _rows(self) -> list[Row]:
+    def _fresh(self) -> list[Row]:
+        """Every row; who asks at about the same time gets the same ones."""
+        with self._lock:
+            if time.monotonic() >= self._made + _FRESH:
+                self._rows, self._made = self._rows_now(), time.monotonic()
+            return self._rows
+
+    def _rows_now(self) -> list[Row]:
         devices, recent = self._fleet.devices.table(), self._fleet.history.recent()
         usual = Usual(devices)
         return [_row(it, recent.get(Key(it.site, it.node), _NOTHING), alerts.of(it, usual)) for it in devices]

@@ -42,6 +42,7 @@ class Window:
         )
         self.page: Page = self.context.new_page()
         self.complaints: list[str] = []
+        self._held: list[Route] = []
         self.page.on("console", self._hear)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
 
@@ -50,6 +51,19 @@ class Window:
         self.page.goto(url)
         self.page.wait_for_selector(SHOWN)
         return self.page
+
+    def silence(self) -> None:
+        """From now on the server gives no answer."""
+        self.page.route("**/api/**", self._hold)
+
+    def close(self) -> None:
+        """What was held back is over, too."""
+        for route in self._held:
+            route.abort()
+        self.context.close()
+
+    def _hold(self, route: Route) -> None:
+        self._held.append(route)
 
     def _hear(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"}:
@@ -65,12 +79,7 @@ def window(
     try:
         yield opened
     finally:
-        opened.page.unroute_all(behavior="ignoreErrors")
-        opened.context.close()
-
-
-def ignore(_route: Route) -> None:
-    """Leave a request unanswered."""
+        opened.close()
 
 
 def findings(page: Page) -> list[str]:

@@ -18,7 +18,7 @@ from cloud_server.dashboard.serving import serve
 from cloud_server.dashboard.view import Fleet
 from cloud_server.fleet.devices import Devices
 from cloud_server.fleet.history import History
-from tests.cloud_server.dashboard.browser import DESK, TELEPHONE, Window, chromium, ignore, window
+from tests.cloud_server.dashboard.browser import DESK, TELEPHONE, Window, chromium, window
 from tests.cloud_server.dashboard.simulated import MadeUp, simulate
 
 COLOURS = 256
@@ -69,14 +69,14 @@ def _troubles(browser: Browser, folder: Path, deaf: MadeUp) -> None:
         _save(seen.open(url), folder / "broker-lost.png")
         _save(seen.open(f"{url}#/device/nobody/knows"), folder / "unknown.png")
     with _shown(browser, deaf) as (seen, url):
-        seen.page.route("**/api/**", ignore)
+        seen.silence()
         seen.page.goto(url)
         _save(seen.page, folder / "loading.png")
     calm = replace(deaf, hearing=lambda: True)
     with _shown(browser, calm) as (seen, url):
         seen.page.clock.install()
         page = seen.open(url)
-        page.route("**/api/**", ignore)
+        seen.silence()
         page.clock.run_for(12_000)
         _save(page, folder / "stale.png")
     with _shown(browser, calm) as (seen, url):

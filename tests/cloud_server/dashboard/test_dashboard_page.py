@@ -14,7 +14,7 @@ from cloud_server.dashboard.serving import serve
 from cloud_server.fleet.devices import Devices, Key
 from cloud_server.fleet.history import History
 from protos.status import Gate, Model, Versions
-from tests.cloud_server.dashboard.browser import SHOWN, TELEPHONE, Window, findings, ignore, window
+from tests.cloud_server.dashboard.browser import SHOWN, TELEPHONE, Window, findings, window
 from tests.cloud_server.dashboard.conftest import Shown
 from tests.cloud_server.dashboard.simulated import MadeUp, simulate
 
@@ -181,7 +181,7 @@ def test_a_server_that_goes_and_comes_back_is_said(browser: Browser) -> None:
 def test_a_slow_server_makes_the_page_say_how_old_it_is(seen: Window, shown: Shown) -> None:
     seen.page.clock.install()
     page = seen.open(shown.url)
-    page.route("**/api/**", ignore)
+    seen.silence()
     page.clock.run_for(12_000)
     expect(page.get_by_text("What you see is old")).to_be_visible()
     expect(page.locator("#pulse")).to_have_text(re.compile(r"\d+ s old"))
@@ -196,7 +196,7 @@ def test_a_lost_broker_is_said(browser: Browser, shown: Shown) -> None:
 
 
 def test_while_the_first_figures_come_nothing_is_claimed(seen: Window, shown: Shown) -> None:
-    seen.page.route("**/api/**", ignore)
+    seen.silence()
     seen.page.goto(shown.url)
     expect(seen.page.locator("#pulse")).to_have_text("Loading")
     assert seen.page.locator("main .number").all_inner_texts() == ["\N{EN DASH}"] * 11
