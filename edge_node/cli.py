@@ -122,7 +122,8 @@ def _top(options: argparse.Namespace) -> None:
     try:
         from edge_node.top.cli import main as top
     except ModuleNotFoundError as error:
-        raise NodeError(f"{error.name} is not installed: pip install 'tidegate[top]'") from error
+        package = (error.name or "").partition(".")[0]
+        raise NodeError(f"{package} is not installed: pip install 'tidegate[top]'") from error
     top(options)
 
 

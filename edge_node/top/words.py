@@ -92,9 +92,11 @@ def age(value: float) -> str:
 
 def size(value: float) -> str:
     """Bytes."""
+    if isnan(value):
+        return UNKNOWN
     for unit in ("B", "kB", "MB"):
-        if not value >= 1000:
-            return f"{value:.0f} B" if unit == "B" and isfinite(value) else f"{number(value)} {unit}"
+        if value < 1000:
+            return f"{value:.0f} B" if unit == "B" else f"{number(value)} {unit}"
         value /= 1000
     return f"{number(value)} GB"
 
