@@ -11,7 +11,9 @@
     │  └─ DatabaseError      a database that cannot be used
     └─ RequestError          one call is refused, with a status and the reason
        ├─ UnknownModel       NOT_FOUND
-       └─ BadInput           INVALID_ARGUMENT
+       ├─ BadInput           INVALID_ARGUMENT
+       ├─ Expired            DEADLINE_EXCEEDED
+       └─ NotOffered         UNIMPLEMENTED
     protos: SettingsError, ArtifactError, NoPillow           as a StartError
     protos: CodecError, ImageError, protobuf's DecodeError   INVALID_ARGUMENT
 
@@ -40,6 +42,7 @@ class ModelError(StartError):
 
     def __init__(self, path: Path, problem: str) -> None:
         super().__init__(f"model {path}: {problem}")
+        self.problem = problem
 
 
 class ListenError(StartError):
@@ -82,9 +85,19 @@ class BadInput(RequestError):
     """Tensors that are not what the model takes."""
 
 
+class Expired(RequestError):
+    """The time that the caller had is over before the model ran."""
+
+
+class NotOffered(RequestError):
+    """The protocol has it, this server has not."""
+
+
 STATUS: dict[type[Exception], grpc.StatusCode] = {
     UnknownModel: grpc.StatusCode.NOT_FOUND,
     BadInput: grpc.StatusCode.INVALID_ARGUMENT,
+    Expired: grpc.StatusCode.DEADLINE_EXCEEDED,
+    NotOffered: grpc.StatusCode.UNIMPLEMENTED,
     CodecError: grpc.StatusCode.INVALID_ARGUMENT,
     ImageError: grpc.StatusCode.INVALID_ARGUMENT,
     DecodeError: grpc.StatusCode.INVALID_ARGUMENT,

@@ -83,6 +83,7 @@ def _from_artifact(source: Artifact) -> tuple[Card, Any]:
         inputs=(manifest.signature.input,),
         outputs=(manifest.signature.output,),
         images=images,
+        labels=manifest.labels,
     )
     return card, session
 

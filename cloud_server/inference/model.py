@@ -30,6 +30,8 @@ class Card:
     outputs: tuple[TensorSpec, ...]
     images: ImageInput | None = None
     """How to unfold JPEG and PNG, where the one input is an image."""
+    labels: tuple[str, ...] = ()
+    """Of the classes, where the model says them."""
 
     def __str__(self) -> str:
         """One line for people."""

@@ -1,29 +1,33 @@
-"""The six calls of the Open Inference Protocol v2: decode, ask the model, encode. No policy in here.
+"""The Open Inference Protocol v2 over gRPC: decode, ask, encode. No policy in here.
 
 An error raised here becomes a status in ``interceptors.py``.
 """
 # ruff: noqa: N802 - the protocol's names
 
-import time
+from functools import partial
 from importlib.metadata import version
 
 import grpc
 
-from cloud_server.errors import UnknownModel
-from cloud_server.inference.repository import Repository
-from protos import codec, timing
+from cloud_server.errors import NotOffered, UnknownModel
+from cloud_server.inference import parameters
+from cloud_server.inference.answering import Answer, Answering, Question, Wanted
+from protos import codec
 from protos import inference_pb2 as pb
 from protos.artifact import TensorSpec
 from protos.identity import MODEL_SHA256
 
 SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
+EXTENSIONS = ("classification", "parameters", "schedule_policy", "statistics")
+"""By the names that Triton gives them."""
+FIXED = "this server loads its models at start: change [[models]] and start it anew"
 
 
 class InferenceServicer:
-    """``GRPCInferenceService`` over the models of a repository."""
+    """``GRPCInferenceService``, with Triton's extensions."""
 
-    def __init__(self, repository: Repository) -> None:
-        self._repository = repository
+    def __init__(self, answering: Answering) -> None:
+        self._answering, self._repository = answering, answering.repository
 
     def ServerLive(self, _: pb.ServerLiveRequest, __: grpc.ServicerContext) -> pb.ServerLiveResponse:
         return pb.ServerLiveResponse(live=True)
@@ -42,7 +46,7 @@ class InferenceServicer:
     def ServerMetadata(
         self, _: pb.ServerMetadataRequest, __: grpc.ServicerContext
     ) -> pb.ServerMetadataResponse:
-        return pb.ServerMetadataResponse(name="tidegate", version=version("tidegate"))
+        return pb.ServerMetadataResponse(name="tidegate", version=version("tidegate"), extensions=EXTENSIONS)
 
     def ModelMetadata(
         self, request: pb.ModelMetadataRequest, context: grpc.ServicerContext
@@ -65,18 +69,61 @@ class InferenceServicer:
 
         The trailing metadata say which model did, how long it took, and what the time is.
         """
-        model, started = self._repository.get(request.model_name, request.model_version), time.perf_counter()
-        context.set_trailing_metadata(((MODEL_SHA256, model.card.sha256),))
-        answer = model.infer(codec.request_tensors(request), [output.name for output in request.outputs])
-        took = timing.trailer(compute=time.perf_counter() - started)
-        context.set_trailing_metadata(((MODEL_SHA256, model.card.sha256), *took))
-        return codec.response(
-            model.card.name,
-            model.card.version,
-            request.id,
-            answer,
-            typed=not request.raw_input_contents,
+        answer = self._answering.answer(_question(request, context.time_remaining()))
+        context.set_trailing_metadata(answer.facts)
+        return _response(request, answer)
+
+    def ModelStatistics(
+        self, request: pb.ModelStatisticsRequest, _: grpc.ServicerContext
+    ) -> pb.ModelStatisticsResponse:
+        """Of one model, or of all; ``UnknownModel`` if there is none of that name and version."""
+        chosen = [self._repository.get(request.name, request.version)] if request.name else self._repository
+        statistics = self._answering.statistics
+        return pb.ModelStatisticsResponse(model_stats=[statistics.of(model.card) for model in chosen])
+
+    def RepositoryIndex(
+        self, request: pb.RepositoryIndexRequest, _: grpc.ServicerContext
+    ) -> pb.RepositoryIndexResponse:
+        """Every model that is here is ready."""
+        _require_unnamed(request.repository_name)
+        index = pb.RepositoryIndexResponse.ModelIndex
+        cards = [model.card for model in self._repository]
+        return pb.RepositoryIndexResponse(
+            models=[index(name=card.name, version=card.version, state="READY") for card in cards]
         )
+
+    def RepositoryModelLoad(
+        self, _: pb.RepositoryModelLoadRequest, __: grpc.ServicerContext
+    ) -> pb.RepositoryModelLoadResponse:
+        raise NotOffered(FIXED)
+
+    def RepositoryModelUnload(
+        self, _: pb.RepositoryModelUnloadRequest, __: grpc.ServicerContext
+    ) -> pb.RepositoryModelUnloadResponse:
+        raise NotOffered(FIXED)
+
+
+def _question(request: pb.ModelInferRequest, left: float | None) -> Question:
+    """``left``: seconds until the transport's deadline."""
+    return Question(
+        model=request.model_name,
+        version=request.model_version,
+        tensors=partial(codec.request_tensors, request),
+        wanted=[
+            Wanted(it.name, parameters.classes(parameters.plain(it.parameters))) for it in request.outputs
+        ],
+        call=parameters.call(request.id, parameters.plain(request.parameters), left),
+    )
+
+
+def _response(request: pb.ModelInferRequest, answer: Answer) -> pb.ModelInferResponse:
+    typed = not request.raw_input_contents
+    return codec.response(answer.card.name, answer.card.version, request.id, answer.tensors, typed=typed)
+
+
+def _require_unnamed(repository: str) -> None:
+    if repository:
+        raise NotOffered(f"no repository {repository!r}: there is one, and it has no name")
 
 
 def _metadata(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:

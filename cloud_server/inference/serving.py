@@ -10,6 +10,7 @@ import grpc
 from cloud_server import listening, probes
 from cloud_server.config import CloudConfig
 from cloud_server.inference import loading
+from cloud_server.inference.answering import Answering
 from cloud_server.inference.interceptors import Interceptor
 from cloud_server.inference.repository import Repository
 from cloud_server.inference.servicer import InferenceServicer
@@ -24,9 +25,11 @@ def serve(config: CloudConfig, meter: Meter) -> Iterator[tuple[str, Repository]]
     On leaving: say not serving, answer what is under way, stop.
     """
     repository = loading.load(config.models, meter)
-    with ThreadPoolExecutor(config.server.threads or os.cpu_count() or 1, "inference") as pool:
+    runs = config.server.threads or os.cpu_count() or 1
+    answering = Answering(repository, runs)
+    with ThreadPoolExecutor(runs, "inference") as pool:
         server = grpc.server(pool, interceptors=[Interceptor(meter)], options=_options(repository))
-        add_GRPCInferenceServiceServicer_to_server(InferenceServicer(repository), server)
+        add_GRPCInferenceServiceServicer_to_server(InferenceServicer(answering), server)
         withdraw = probes.add(server, (model.card.name for model in repository))
         port = listening.open_port(server, config)
         server.start()

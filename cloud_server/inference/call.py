@@ -1,0 +1,17 @@
+"""What a call says of itself, whichever way it came."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """Who asks, until when, and how urgently."""
+
+    identity: str | None = None
+    """Of the certificate or token; ``None`` if the caller has shown none."""
+    deadline: float | None = None
+    """On the monotonic clock; ``None``: whenever."""
+    priority: int = 0
+    """0: normal; a larger one comes later."""
+    id: str = ""
+    """The caller's own, which comes back."""

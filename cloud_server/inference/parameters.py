@@ -1,0 +1,45 @@
+"""The protocol's parameters that this server knows; it passes over all others, as the protocol asks."""
+
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from cloud_server.errors import BadInput, NotOffered
+from cloud_server.inference.call import Call
+
+Parameters = Mapping[str, Any]
+"""bool, int, float or str by name."""
+
+_LARGEST = 1 << 63
+
+
+def plain(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """``InferParameter`` by name -> what is in it; one with nothing in it is left out."""
+    chosen = {name: (it, it.WhichOneof("parameter_choice")) for name, it in parameters.items()}
+    return {name: getattr(it, choice) for name, (it, choice) in chosen.items() if choice}
+
+
+def call(request_id: str, parameters: Parameters, left: float | None = None) -> Call:
+    """What a request says of itself. ``left``: seconds that the transport gives it.
+
+    ``timeout`` is in microseconds, 0 for none; the sooner of both counts. ``BadInput`` if it is no number.
+    """
+    timeout = _number(parameters, "timeout") / 1e6 or math.inf
+    least = min(timeout, math.inf if left is None else left)
+    deadline = time.monotonic() + least if math.isfinite(least) else None
+    return Call(deadline=deadline, priority=_number(parameters, "priority"), id=request_id)
+
+
+def classes(parameters: Parameters) -> int:
+    """As how many classes an output is wanted; 0: as it is."""
+    if "shared_memory_region" in parameters:
+        raise NotOffered("this server shares no memory with its callers: ask without shared_memory_region")
+    return _number(parameters, "classification")
+
+
+def _number(parameters: Parameters, name: str) -> int:
+    value = parameters.get(name, 0)
+    if type(value) is not int or not 0 <= value < _LARGEST:
+        raise BadInput(f"parameter {name!r}: {value!r}, expected a whole number, 0 or more")
+    return value
