@@ -36,8 +36,8 @@ STAGES = ("preprocess", "predict", "publish", "cloud", "network", "cloud_queue",
 as far as the server says."""
 TRANSPORTS = ("grpc", "mqtt")
 DIRECTIONS = ("sent", "received")
-NOTED, AT_ONCE = 10_000, 50
-"""Samples may be noted before they are counted, and are counted without a pause for others."""
+AT_ONCE = 50
+"""Notes that are counted without a pause for a sample."""
 DROPS = ("full", "age", "disk", "corrupt", "oversize", "refused")
 """Why a result was given up: a bound, the disk, damage, or the broker's limits or refusal."""
 
@@ -62,6 +62,7 @@ class Meter:
         self.registry = registry = CollectorRegistry()
         self._refreshing = _Refreshing(registry)
         self._noted: deque[Callable[[], None]] = deque()
+        """What samples tell, until it is counted, a second later at most."""
         self._tallying = Lock()
         self.before_scrape(self.tally)
         self.unrest = Event()
@@ -299,15 +300,19 @@ class Meter:
         self.received = self.cloud_payload.labels("received")
         self.dropped = {reason: self.dropped_results.labels(reason) for reason in DROPS}
 
+    def sample(self) -> None:
+        """One sample was taken from the source."""
+        self._noted.append(self.samples.inc)
+
     def edge(
         self, confidence: float, preprocess: float, predict: float, elapsed: float, payload: int
     ) -> None:
         """One pass of the edge model: seconds by stage and since capture, bytes that the cloud would get."""
-        self._note(partial(self._count_edge, confidence, preprocess, predict, elapsed, payload))
+        self._noted.append(partial(self._count_edge, confidence, preprocess, predict, elapsed, payload))
 
     def result(self, route: str, reason: Reason, seconds: float) -> None:
         """One result, ``seconds`` after its sample's capture."""
-        self._note(partial(self._count_result, route, reason, seconds))
+        self._noted.append(partial(self._count_result, route, reason, seconds))
 
     def tally(self) -> None:
         """Count what was noted: whoever reads the metrics waits for it, and no sample does."""
@@ -316,11 +321,6 @@ class Meter:
                 self._noted.popleft()()
                 if not number % AT_ONCE:
                     time.sleep(0)  # lets a sample go first
-
-    def _note(self, counting: Callable[[], None]) -> None:
-        self._noted.append(counting)
-        if len(self._noted) > NOTED:
-            self.tally()
 
     def _count_edge(
         self, confidence: float, preprocess: float, predict: float, elapsed: float, payload: int

@@ -79,7 +79,7 @@ class Pipeline:
         """
         started = time.monotonic()
         result_id = self.identity.result_id(next(self._samples))
-        self.meter.samples.inc()
+        self.meter.sample()
         try:
             tensor = self.preprocess(sample)
             prepared = time.monotonic()

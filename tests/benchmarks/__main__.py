@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from protos.codec import Tensor
-from tests.benchmarks import footprint, gate, outbox, pipeline, sink, table
+from tests.benchmarks import footprint, gate, observing, outbox, pipeline, sink, table
 
 ROOT = Path(__file__).parents[2]
 WRIST = ROOT / "deploy/demo/wrist/edge"
@@ -18,6 +18,7 @@ def main() -> None:
         **gate.measure(),
         **pipeline.measure(_artifacts()),
         **outbox.measure(*_artifacts()["wrist"]),
+        **observing.measure(WRIST),
         **sink.measure(),
         **footprint.measure(WRIST),
     }

@@ -71,7 +71,7 @@ def memory(artifact: Path) -> list[Row]:
                 if "is running" in line:
                     break
             time.sleep(1)
-            figures = _smaps(node.pid)
+            figures = smaps(node.pid)
             node.stdin.close()
             node.stderr.read()
     return [{"memory": name, "MB": figures[name]} for name in ("Pss", "Rss")]
@@ -88,6 +88,7 @@ def _seconds(code: str) -> float:
     return time.perf_counter() - start
 
 
-def _smaps(pid: int) -> dict[str, float]:
+def smaps(pid: int) -> dict[str, float]:
+    """Megabytes of a process, by the kernel's names."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     return {name.rstrip(":"): int(kilobytes) / 1e3 for name, kilobytes, *_ in map(str.split, lines)}
