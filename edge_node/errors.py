@@ -6,6 +6,7 @@
     ├─ ModelMismatch   2   the cloud serves another model than the manifest names
     ├─ PortInUse       2
     ├─ OutboxError     2   the folder of waiting results cannot be used
+    ├─ OutdatedError   3   the waiting results are an old copy: started again, the node mends it
     ├─ SelftestFailed  4   the golden vectors are not reproduced on this device
     └─ SourceError     3   the samples' source is gone: a supervisor may restart
     protos.settings.SettingsError, protos.artifact.ArtifactError   2
@@ -42,6 +43,12 @@ class OutboxError(NodeError):
 
     def __init__(self, folder: Path, problem: str) -> None:
         super().__init__(f"outbox {folder}: {problem}")
+
+
+class OutdatedError(NodeError):
+    """The outbox is an old copy of itself; the next start mends it."""
+
+    exit_code = 3
 
 
 class SelftestFailed(NodeError):

@@ -10,7 +10,7 @@ from threading import Event
 from edge_node import config
 from edge_node.assembly import Assembly
 from edge_node.config import EdgeConfig
-from edge_node.errors import NodeError
+from edge_node.errors import NodeError, OutdatedError
 from edge_node.metrics import Meter
 from edge_node.outbox import Outbox
 from edge_node.pipeline import Pipeline
@@ -58,10 +58,15 @@ class EdgeNode:
         return answers.get()
 
     def run(self, stop: Event) -> None:
-        """Answer the samples of the source until it ends or ``stop`` is set."""
+        """Answer the samples of the source until it ends or ``stop`` is set.
+
+        ``OutdatedError`` once the results sink shows that the outbox is one that was restored.
+        """
         if self._source is None:
             raise NodeError("there is nothing to run on: set a section [source]")
         for sample in self._source.samples(stop):
+            if self._outbox and self._outbox.outdated:
+                raise OutdatedError("the outbox is an old copy of itself: start again, and it begins anew")
             self._await_room(stop)
             self.busy_since = time.monotonic()
             self._pipeline.process(sample, patient=not self._source.live)

@@ -217,7 +217,11 @@ class MqttPublisher:
             word = ack.decode(payload)
         except msgspec.MsgspecError as error:
             return log.warning("%s: no word of a results sink: %s", self._connection.topic("ack"), error)
-        if word.stream == self._outbox.stream and word.seq >= self._outbox.floor():
+        if word.stream != self._outbox.stream or self._outbox.outdated:
+            return None
+        if word.seq > max(self._highest, self._outbox.next_seq - 1):
+            return self._outbox.outdate()
+        if word.seq >= self._outbox.floor():
             self._outbox.confirm(word.seq)
             self._go_on(word.seq)
         return None

@@ -14,6 +14,8 @@ from edge_node.errors import OutboxError
 from edge_node.state import state_directory
 
 DATABASE = "outbox.db"
+OUTDATED = "outdated"
+"""An empty file: others have seen results with numbers that the database has yet to give."""
 BESIDE = ("", "-wal", "-shm")
 """Suffixes of the files that are one database."""
 

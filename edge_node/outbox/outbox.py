@@ -8,7 +8,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Hashable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import Event, Lock, Thread
 from types import TracebackType
@@ -19,7 +19,7 @@ from edge_node.bookmark import Bookmark
 from edge_node.metrics import Meter
 from edge_node.outbox.change import Change, Held, Row
 from edge_node.outbox.disk import RETRY, Disk
-from edge_node.outbox.files import locked
+from edge_node.outbox.files import OUTDATED, locked
 from edge_node.outbox.tail import Tail
 from protos import result as contract
 from protos.result import Result
@@ -55,6 +55,8 @@ class Outbox:
         self._on_commit: Callable[[], None] = lambda: None
         self._wake, self._hurry, self._closing = Event(), Event(), Event()
         self._refused = False
+        self.outdated = False
+        """It is an old copy of itself: its numbers were given to other results. The next start mends it."""
         self._spoilt: set[int] = set()
         self._homeless: list[Held] = []
 
@@ -169,6 +171,13 @@ class Outbox:
             self._pending.confirmed_upto = max(self._pending.confirmed_upto, upto)
             self._tail.discard_below(upto + 1)
         self._wake.set()
+
+    def outdate(self) -> None:
+        """Others have seen numbers that were never sent from here: the next start begins another stream."""
+        log.error("outbox %s: is an old copy of itself, and begins anew at the next start", self._folder)
+        self.outdated = True
+        with suppress(OSError):
+            (self._folder / OUTDATED).touch()
 
     def confirm_each(self, seqs: Iterable[int]) -> None:
         """These have arrived."""

@@ -13,7 +13,7 @@ from edge_node.errors import OutboxError
 from edge_node.metrics import Meter
 from edge_node.outbox import salvage
 from edge_node.outbox.clock import Lifetime
-from edge_node.outbox.files import BESIDE, DATABASE, Ballast, Testimony
+from edge_node.outbox.files import BESIDE, DATABASE, OUTDATED, Ballast, Testimony
 from edge_node.outbox.format import State
 from edge_node.outbox.salvage import Found
 from edge_node.outbox.store import Damaged, Store, passing
@@ -96,10 +96,11 @@ def _sound(folder: Path, testimony: Testimony | None, meter: Meter) -> Store:
     try:
         store = Store(folder / DATABASE)
         missing = testimony.commits - store.state.commits if testimony else 0
-        if missing <= 0:
+        outdated = (folder / OUTDATED).exists()
+        if missing <= 0 and not outdated:
             return store
         store.close()
-        problem = f"its last {missing} transactions are gone"
+        problem = "it is an old copy" if outdated else f"its last {missing} transactions are gone"
     except (sqlite3.Error, Damaged) as error:
         if passing(error):
             raise
@@ -118,6 +119,7 @@ def _renew(folder: Path, wal: bytes, testimony: Testimony | None, problem: str, 
     commits = max(last.commits, testimony.commits if testimony else 0)
     state = State(stream, stream, len(rows), commits, last.moment, last.bookmarks)
     _rebuild(folder, state, rows, found)
+    (folder / OUTDATED).unlink(missing_ok=True)
     _report(folder, problem, len(rows), max(0, testimony.rows - len(rows)) if testimony else 0, meter)
     return Store(folder / DATABASE)
 

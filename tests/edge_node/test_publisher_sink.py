@@ -85,15 +85,38 @@ def test_the_word_on_another_stream_confirms_nothing(tmp_path: Path) -> None:
         assert floor(node, 2)
 
 
-def test_a_word_on_what_was_never_made_is_not_believed(
+def test_an_outbox_that_was_restored_begins_another_stream_and_loses_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """The sink's word is on numbers that other results had: those that have them now it never got."""
     with confirmed(tmp_path, 5) as (broker, node):
         assert arrive(broker, 5)
-        say(broker, node, 1000)
-        say(broker, node, 1)
-        assert floor(node, 2)
-    assert "only 4 are known: not believed" in caplog.text
+        say(broker, node, 20)
+        assert wait_until(lambda: node.outbox.outdated, PATIENCE)
+        node.publish(30)
+        assert arrive(broker, 35)
+        say(broker, node, 20)
+        assert not wait_until(lambda: node.outbox.floor() > 0, 0.2)
+    assert "is an old copy of itself" in caplog.text
+    with confirmed(tmp_path) as (broker, again):
+        say(broker, again, 20, stream=node.outbox.stream)
+        assert arrive(broker, 35)
+        say(broker, again, 34)
+        assert again.empty()
+    results = [contract.decode(payload) for payload in broker.results]
+    assert {it.stream for it in results} == {again.outbox.stream} != {node.outbox.stream}
+    assert {it.seq for it in results} == set(range(35))
+    assert again.metric("tidegate_outbox_recoveries_total") == 1
+
+
+def test_what_was_sent_before_a_restart_may_be_confirmed_after_it(tmp_path: Path) -> None:
+    """The negative of the test before."""
+    with confirmed(tmp_path, 5) as (broker, _):
+        assert arrive(broker, 5)
+    with confirmed(tmp_path) as (broker, node):
+        say(broker, node, 4)
+        assert node.empty()
+        assert not node.outbox.outdated
 
 
 def test_a_silent_sink_is_sent_the_oldest_alone_and_once_it_moves_all_that_it_never_got(
