@@ -35,6 +35,15 @@ class Model(Section, frozen=True, kw_only=True):
     """An artifact's folder, served under the name in its manifest; or an ONNX file, under its stem."""
 
 
+class Loading(Section, frozen=True, kw_only=True):
+    """What a model file may take. Each is loaded and run once in a process of its own before it serves."""
+
+    memory: Annotated[int, Meta(ge=64)] = 2048
+    """MiB of address space for the model, its weights and one run."""
+    deadline: Annotated[float, Meta(gt=0)] = 60.0
+    """Seconds until it has to have run."""
+
+
 class Tls(Section, frozen=True, kw_only=True):
     """Encryption, by PEM files. Without this section the server speaks plaintext."""
 
@@ -119,6 +128,7 @@ class CloudConfig(Section, frozen=True, kw_only=True):
 
     server: Server = Server()
     models: tuple[Model, ...] = ()
+    loading: Loading = Loading()
     tls: Tls | None = None
     fleet: Fleet | None = None
     dashboard: Dashboard | None = None

@@ -13,6 +13,7 @@
        ├─ UnknownModel       NOT_FOUND
        ├─ BadInput           INVALID_ARGUMENT
        ├─ Expired            DEADLINE_EXCEEDED
+       ├─ Overloaded         RESOURCE_EXHAUSTED
        └─ NotOffered         UNIMPLEMENTED
     protos: SettingsError, ArtifactError, NoPillow           as a StartError
     protos: CodecError, ImageError, protobuf's DecodeError   INVALID_ARGUMENT
@@ -20,6 +21,7 @@
 Anything else is a mistake of ours: INTERNAL to the caller, the traceback into the log.
 """
 
+import logging
 from pathlib import Path
 
 import grpc
@@ -27,6 +29,12 @@ from google.protobuf.message import DecodeError
 
 from protos.codec import CodecError
 from protos.image import ImageError
+
+
+LONGEST = 500
+"""Characters of an error's details: they travel in a header, and headers are small."""
+
+log = logging.getLogger(__name__)
 
 
 class CloudError(Exception):
@@ -89,6 +97,10 @@ class Expired(RequestError):
     """The time that the caller had is over before the model ran."""
 
 
+class Overloaded(RequestError):
+    """More is asked at once than can be answered."""
+
+
 class NotOffered(RequestError):
     """The protocol has it, this server has not."""
 
@@ -97,9 +109,19 @@ STATUS: dict[type[Exception], grpc.StatusCode] = {
     UnknownModel: grpc.StatusCode.NOT_FOUND,
     BadInput: grpc.StatusCode.INVALID_ARGUMENT,
     Expired: grpc.StatusCode.DEADLINE_EXCEEDED,
+    Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     NotOffered: grpc.StatusCode.UNIMPLEMENTED,
     CodecError: grpc.StatusCode.INVALID_ARGUMENT,
     ImageError: grpc.StatusCode.INVALID_ARGUMENT,
     DecodeError: grpc.StatusCode.INVALID_ARGUMENT,
 }
 """The status of each refusal; what is not here is INTERNAL."""
+
+
+def refusal(error: Exception) -> tuple[grpc.StatusCode, str]:
+    """What a caller hears of an error; a mistake of ours goes into the log."""
+    status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), None)
+    if status is None:
+        log.error("internal error", exc_info=error)
+        return grpc.StatusCode.INTERNAL, "internal error"
+    return status, str(error)[:LONGEST]

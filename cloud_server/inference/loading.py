@@ -11,39 +11,53 @@ from cloud_server import config
 from cloud_server.errors import ModelError
 from cloud_server.inference.model import Card, Model, show
 from cloud_server.inference.repository import Repository
+from cloud_server.inference.sandbox import try_out
+from cloud_server.inference.scanning import scan
 from cloud_server.inference.session import open_session, signature
 from cloud_server.metrics import Meter
 from protos import artifact, image
 from protos.artifact import Artifact, ImageInput, TensorSpec
 from protos.codec import DTYPES
 
+USUAL = config.Loading()
+
 log = logging.getLogger(__name__)
 
 
-def load(settings: Iterable[config.Model], meter: Meter) -> Repository:
-    """Every model, warm; ``ModelError``, ``ArtifactError`` or ``NoPillow`` if one cannot be served."""
+def load(settings: Iterable[config.Model], meter: Meter, limits: config.Loading = USUAL) -> Repository:
+    """Every model, warm; ``ModelError`` if one cannot be served."""
     sources: dict[str, Path] = {}
     models = []
     for path in (model.path for model in settings):
-        card, session = load_model(path)
-        if card.name in sources:
-            raise ModelError(path, f"has the same name as {sources[card.name]}: {card.name!r}")
-        sources[card.name] = path
-        meter.announce(card.name, card.version, card.precision, card.sha256)
-        models.append(Model(card, session, meter.inference.labels(card.name)))
+        model = open_model(path, meter, limits)
+        if model.card.name in sources:
+            raise ModelError(path, f"has the same name as {sources[model.card.name]}: {model.card.name!r}")
+        sources[model.card.name] = path
+        models.append(model)
     return Repository(models)
 
 
+def open_model(path: Path, meter: Meter, limits: config.Loading) -> Model:
+    """A model, warm, that has first shown in a sandbox that it does no harm; else ``ModelError``."""
+    tried = try_out(path, limits)
+    card, session = load_model(path)
+    if card.sha256 != tried:
+        raise ModelError(path, "changed while it was being loaded")
+    meter.announce(card.name, card.version, card.precision, card.sha256)
+    return Model(card, session, meter.inference.labels(card.name))
+
+
 def load_model(path: Path) -> tuple[Card, Any]:
-    """Card and session of an artifact's folder, or of any ONNX file."""
+    """Card and session of an artifact's folder, or of any ONNX file. In a sandbox first."""
     if path.is_dir():
         return _from_artifact(artifact.load(path))
     if path.is_file():
         return _from_file(path)
-    raise ModelError(path, "no such file or folder")
+    raise ModelError(path, "is neither a file nor a folder" if path.exists() else "no such file or folder")
 
 
 def _from_file(path: Path) -> tuple[Card, Any]:
+    scan(path)
     session = open_session(path)
     inputs, outputs = signature(path, session)
     _run_on_zeros(path, session, inputs)
@@ -63,7 +77,9 @@ def _run_on_zeros(path: Path, session: Any, inputs: tuple[TensorSpec, ...]) -> N
     shapes = {spec: tuple(max(size, 1) for size in spec.shape) for spec in inputs}
     try:
         session.run(None, {it.name: np.zeros(shape, DTYPES[it.datatype]) for it, shape in shapes.items()})
-    except Exception as error:  # noqa: BLE001 - onnxruntime's errors have no base of their own
+    except Exception as error:  # onnxruntime's errors have no base of their own
+        if "alloc" in str(error):
+            raise ModelError(path, "takes more memory to run once than it may ([loading] memory)") from error
         log.warning("model %s is not warm, zeros were not to its taste: %s", path, error)
 
 
@@ -72,6 +88,7 @@ def _from_artifact(source: Artifact) -> tuple[Card, Any]:
     images = manifest.preprocessing if isinstance(manifest.preprocessing, ImageInput) else None
     if images:
         image.require_pillow()
+    scan(source.model, frozenset(manifest.files))
     session = open_session(source.model)
     _compare_signatures(source, session)
     _replay(source, session)

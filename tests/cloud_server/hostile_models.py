@@ -1,0 +1,172 @@
+"""Model files that mean harm, as small as they can be."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+ENDLESS = 1 << 62
+
+
+def save(
+    path: Path,
+    nodes: Sequence[NodeProto],
+    constants: Sequence[TensorProto] = (),
+    domains: Sequence[str] = (),
+) -> Path:
+    """``x`` (1,) float32 -> ``y``, whatever its shape; not checked, as its author would not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(build(nodes, constants, domains), path)
+    return path
+
+
+def build(
+    nodes: Sequence[NodeProto], constants: Sequence[TensorProto] = (), domains: Sequence[str] = ()
+) -> ModelProto:
+    graph = helper.make_graph(
+        nodes,
+        "hostile",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        constants,
+    )
+    opsets = [helper.make_opsetid(domain, 17 if domain == "" else 1) for domain in ("", *domains)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+def outside(location: str) -> TensorProto:
+    """A weight that lies in another file."""
+    weight = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)
+    weight.external_data.add(key="location", value=location)
+    return weight
+
+
+def reading(path: Path, location: str) -> Path:
+    """Adds a weight from the file at ``location``."""
+    return save(path, [helper.make_node("Add", ["x", "w"], ["y"])], [outside(location)])
+
+
+def reading_deep(path: Path, location: str) -> Path:
+    """The same inside a constant inside a branch: no list of initializers holds it."""
+    constant = helper.make_node("Constant", [], ["w"], value=outside(location))
+    output = helper.make_tensor_value_info("w", TensorProto.FLOAT, [1])
+    branch = helper.make_graph([constant], "branch", [], [output])
+    yes = numpy_helper.from_array(np.array([1], bool), "yes")
+    fork = helper.make_node("If", ["yes"], ["w2"], then_branch=branch, else_branch=branch)
+    return save(path, [fork, helper.make_node("Add", ["x", "w2"], ["y"])], [yes])
+
+
+def foreign(path: Path) -> Path:
+    """Needs a custom operator."""
+    node = helper.make_node("Run", ["x"], ["y"], domain="evil.example")
+    return save(path, [node], domains=["evil.example"])
+
+
+def foreign_in_function(path: Path) -> Path:
+    """Needs one in the body of a function of its own."""
+    model = build([helper.make_node("Own", ["x"], ["y"], domain="own")], domains=["own"])
+    body = [helper.make_node("Run", ["a"], ["b"], domain="evil.example")]
+    opsets = [helper.make_opsetid("evil.example", 1)]
+    model.functions.append(helper.make_function("own", "Own", ["a"], ["b"], body, opsets))
+    onnx.save(model, path)
+    return path
+
+
+def own_function(path: Path) -> Path:
+    """Does no harm: a function of the model's own, as exporters write them."""
+    model = build([helper.make_node("Own", ["x"], ["y"], domain="own")], domains=["own"])
+    body = [helper.make_node("Neg", ["a"], ["b"])]
+    model.functions.append(
+        helper.make_function("own", "Own", ["a"], ["b"], body, [helper.make_opsetid("", 17)])
+    )
+    onnx.save(model, path)
+    return path
+
+
+def precompiled(path: Path) -> Path:
+    """An operator that opens a file by itself."""
+    node = helper.make_node("EPContext", ["x"], ["y"], domain="com.microsoft", ep_cache_context="../secret")
+    return save(path, [node], domains=["com.microsoft"])
+
+
+def bomb(path: Path, gigabytes: int = 256) -> Path:
+    """A hundred bytes that unfold."""
+    shape = numpy_helper.from_array(np.array([gigabytes << 28]), "shape")
+    nodes = [
+        helper.make_node("ConstantOfShape", ["shape"], ["c"]),
+        helper.make_node("Add", ["x", "c"], ["y"]),
+    ]
+    return save(path, nodes, [shape])
+
+
+def bomb_at_run(path: Path, gigabytes: int = 256) -> Path:
+    """The same, but the size comes from a run: nothing to fold when the file is opened."""
+    size = numpy_helper.from_array(np.array([gigabytes << 28]), "size")
+    nodes = [
+        helper.make_node("Cast", ["x"], ["zero"], to=TensorProto.INT64),
+        helper.make_node("Add", ["size", "zero"], ["shape"]),
+        helper.make_node("Expand", ["x", "shape"], ["y"]),
+    ]
+    return save(path, nodes, [size])
+
+
+def doubling(path: Path, times: int = 40) -> Path:
+    """Twice as large with each of its nodes."""
+    names = ["x", *(f"x{step}" for step in range(1, times)), "y"]
+    nodes = [helper.make_node("Concat", [one, one], [two], axis=0) for one, two in pairwise(names)]
+    return save(path, nodes)
+
+
+def declared(path: Path) -> Path:
+    """A weight that says that it has 2⁴⁰ numbers, and has one."""
+    weight = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[1 << 40], raw_data=bytes(4))
+    return save(path, [helper.make_node("Add", ["x", "w"], ["y"])], [weight])
+
+
+def endless(path: Path) -> Path:
+    """Counts to 2⁶²."""
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Add", ["v", "v"], ["w"])],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("v", TensorProto.FLOAT, [1]),
+        ],
+        [
+            helper.make_tensor_value_info("on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("w", TensorProto.FLOAT, [1]),
+        ],
+    )
+    trips = numpy_helper.from_array(np.array(ENDLESS), "trips")
+    return save(path, [helper.make_node("Loop", ["trips", "", "x"], ["y"], body=body)], [trips])
+
+
+def recursive(path: Path) -> Path:
+    """A function that calls itself."""
+    model = build([helper.make_node("Own", ["x"], ["y"], domain="own")], domains=["own"])
+    body = [helper.make_node("Own", ["a"], ["b"], domain="own")]
+    model.functions.append(
+        helper.make_function("own", "Own", ["a"], ["b"], body, [helper.make_opsetid("own", 1)])
+    )
+    onnx.save(model, path)
+    return path
+
+
+def nested(path: Path, depth: int = 400) -> Path:
+    """Branches in branches in branches, field by field: ``onnx`` itself would not write it."""
+    graph = b""
+    for _ in range(depth):
+        graph = _field(1, _field(5, _field(6, graph)))  # node, attribute, graph
+    path.write_bytes(_field(7, graph))
+    return path
+
+
+def _field(number: int, content: bytes) -> bytes:
+    size, left = b"", len(content)
+    while left > 0x7F:
+        size, left = size + bytes([left & 0x7F | 0x80]), left >> 7
+    return bytes([number << 3 | 2]) + size + bytes([left]) + content
