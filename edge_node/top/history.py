@@ -96,7 +96,7 @@ class History:
 
 def uptime(reading: Reading) -> float:
     """Seconds since the process was started; NaN if it does not say."""
-    return max(0.0, reading.clock - reading.value("process_start_time_seconds"))
+    return max(reading.clock - reading.value("process_start_time_seconds"), 0.0)  # NaN stays, if it is first
 
 
 def quantile(share: float, cumulative: list[tuple[float, float]]) -> float:

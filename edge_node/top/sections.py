@@ -168,7 +168,7 @@ def _waiting(span: Span, curves: list[Point], *, configured: bool | None, roomy:
     now = span.new
     waiting = now.value("tidegate_queued_results")
     yield "broker", _broker(now.value("tidegate_mqtt_connected") == 1, configured, waiting)
-    if waiting:
+    if waiting > 0:
         rows = f"{words.count(waiting)}, {words.size(now.value('tidegate_queued_result_bytes'))}"
         yield "waiting", f"{rows}, oldest {words.age(now.value('tidegate_queued_result_age_seconds'))}"
     else:
@@ -182,7 +182,7 @@ def _waiting(span: Span, curves: list[Point], *, configured: bool | None, roomy:
 def _broker(connected: bool, configured: bool | None, waiting: float) -> Text:  # noqa: FBT001
     if connected:
         return Text("Connected", "good")
-    if configured is False or (configured is None and not waiting):
+    if configured is False or (configured is None and not waiting > 0):
         return Text("none is connected", "quiet")
     return Text.assemble(("Away", "wrong"), ", results wait")
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, Counter, start_http_server
 
 from edge_node.config import Metrics
 from edge_node.metrics import Meter, serve
@@ -102,6 +102,21 @@ def test_hostile_names_are_text() -> None:
         shown = frame(f"{HOST}:{port}", COLUMNS="120")
     assert "\x1b" not in shown
     assert "?[31m[bold]x[/bold]? 1?2 int8" in shown
+
+
+def test_what_a_node_does_not_say_is_unknown() -> None:
+    registry = CollectorRegistry()
+    Counter("tidegate_samples", "of a node that says no more", registry=registry).inc(5)
+    server, thread = start_http_server(0, HOST, registry)
+    try:
+        shown = frame(f"{HOST}:{server.server_port}")
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    assert "up - " in shown
+    assert "5 in all" in shown
+    assert "nan" not in shown
 
 
 def test_what_is_wrong_is_said_in_words() -> None:
