@@ -52,7 +52,12 @@ class EdgeNode:
             yield cls(parts.pipeline, parts.source, parts.meter, parts.outbox)
 
     def infer(self, data: Tensor | bytes, name: str = "") -> Result:
-        """The result of one sample: an array, or an encoded image. Waits for the cloud where it has to."""
+        """The result of one sample: an array, or an encoded image. Waits for the cloud where it has to.
+
+        ``NodeError`` while a full outbox takes no new sample (``outbox.policy = "reject"``).
+        """
+        if self._outbox and self._outbox.full:
+            raise NodeError('the outbox is full, and takes no new sample: [outbox] policy = "reject"')
         answers: SimpleQueue[Result] = SimpleQueue()
         self._pipeline.process(Sample(name, data), answers.put, patient=True)
         return answers.get()

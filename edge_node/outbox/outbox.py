@@ -70,7 +70,7 @@ class Outbox:
         self.stream, self.session, self.next_seq = state.stream, state.session, state.next_seq
         """The number of this count of results; of this start of the node; the first of its results."""
         self._last = self._committed = self.next_seq - 1
-        self._floor = self._disk.floor
+        self._floor, self._stored = self._disk.floor, self._disk.depth
         self._tail = Tail(self.next_seq, TAIL)
         self._meter.queued.set_function(lambda: self.depth().rows)
         self._meter.queued_bytes.set_function(lambda: self.depth().bytes)
@@ -197,8 +197,8 @@ class Outbox:
 
     def depth(self) -> Depth:
         """What waits, on the disk and for it."""
-        rows, size = self._disk.depth
         with self._lock:
+            rows, size = self._stored
             for change in (self._pending, self._writing):
                 rows += len(change.rows) - len(change.confirmed)
                 size += change.size
@@ -273,7 +273,7 @@ class Outbox:
             self._writing, self._pending = Change(), left
             self._shed()
             self._tail.extend(rows)
-            self._floor = self._disk.floor
+            self._floor, self._stored = self._disk.floor, self._disk.depth
             self._tail.discard_below(self._floor)
             self._committed = self._disk.state.next_seq - 1
         if self._refused:

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edge_node.errors import ModelMismatch, NodeError
+from deploy.demo.processes import wait_until
+from edge_node.errors import ModelMismatch, NodeError, OutdatedError
 from edge_node.node import EdgeNode
 from protos import result as contract
 from protos.artifact import Artifact
@@ -23,7 +24,7 @@ from tests.edge_node.clouds import HOST, cloud
 from tests.fakes import Kept
 from tests.ledger import exposition, results_by_reason
 from tests.models import cloud_artifact, edge_artifact, logarithm, particular
-from tests.nodes import opened, settings, write_config
+from tests.nodes import PATIENCE, opened, settings, write_config
 
 SURE, UNSURE = np.array([0, 5, 0], np.float32), np.array([0, 0.5, 0], np.float32)
 VALIDATOR = jsonschema.Draft202012Validator(contract.schema())
@@ -240,3 +241,44 @@ def test_a_cloud_with_another_model_stops_the_start(tmp_path: Path) -> None:
         opened(settings(tmp_path, artifact, cloud=to(port))),
     ):
         pass
+
+
+def offline(folder: Path, artifact: Artifact, **outbox: Any) -> Any:
+    """Of a node whose broker is not there."""
+    np.save(folder / "rows.npy", np.stack([SURE] * 10))
+    more = {
+        "mqtt": {"host": HOST, "port": 9, "flush": 0},
+        "outbox": {"path": str(folder / "outbox"), "linger": 0.01, **outbox},
+        "source": {"kind": "array", "path": str(folder / "rows.npy")},
+    }
+    return settings(folder, artifact, **more)
+
+
+def test_a_full_outbox_that_rejects_takes_no_sample_of_a_caller_either(
+    tmp_path: Path, artifact: Artifact
+) -> None:
+    with opened(offline(tmp_path, artifact, policy="reject", max_rows=3)) as node:
+        for _ in range(3):
+            assert node.infer(SURE).label == "green"
+        outbox = node._outbox
+        assert outbox
+        assert wait_until(lambda: outbox.full, PATIENCE)
+        with pytest.raises(NodeError, match="the outbox is full"):
+            node.infer(SURE)
+
+
+def test_a_full_outbox_that_drops_takes_it(tmp_path: Path, artifact: Artifact) -> None:
+    """The negative of the test before."""
+    with opened(offline(tmp_path, artifact, max_rows=3)) as node:
+        assert {node.infer(SURE).label for _ in range(10)} == {"green"}
+
+
+def test_an_outbox_that_is_an_old_copy_ends_the_run(tmp_path: Path, artifact: Artifact) -> None:
+    with opened(offline(tmp_path, artifact)) as node:
+        assert node._outbox
+        node._outbox.outdate()
+        with pytest.raises(OutdatedError):
+            node.run(Event())
+    with opened(offline(tmp_path, artifact)) as node:
+        node.run(Event())
+        assert sum(reasons(node).values()) == 10
