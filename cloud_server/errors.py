@@ -30,7 +30,6 @@ from google.protobuf.message import DecodeError
 from protos.codec import CodecError
 from protos.image import ImageError
 
-
 LONGEST = 500
 """Characters of an error's details: they travel in a header, and headers are small."""
 

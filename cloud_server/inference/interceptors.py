@@ -1,17 +1,17 @@
 """What every unary call passes through, as bytes: counted outside, errors turned into a status inside.
 
-Streams (health watches, reflection) pass by.
+Streams pass by: those of inference do the same for each of their messages (``streaming.py``).
 """
 
-import logging
 import time
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, TypeAlias
 
 import grpc
 
-from cloud_server.errors import STATUS
+from cloud_server.errors import refusal
+from cloud_server.inference import streaming
 from cloud_server.metrics import Meter
 
 Answer = Callable[[bytes, grpc.ServicerContext], bytes]
@@ -19,10 +19,6 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"  # generic only to
 
 UNKNOWN = "unknown"
 """Label of every method that we do not have: a caller cannot make series."""
-LONGEST = 500
-"""Characters of an error's details: they travel in a header, and headers are small."""
-
-log = logging.getLogger(__name__)
 
 
 class Interceptor(grpc.ServerInterceptor):
@@ -40,9 +36,9 @@ class Interceptor(grpc.ServerInterceptor):
         if handler is None:
             self._meter.requests.labels(UNKNOWN, grpc.StatusCode.UNIMPLEMENTED.name).inc()
             return None
-        if handler.unary_unary is None:
-            return handler
         method = handler_call_details.method.rpartition("/")[2]
+        if handler.unary_unary is None:
+            return streaming.raw(handler) if method == streaming.METHOD else handler
         answer = wraps(handler.unary_unary)(_counted(self._meter, method, _guarded(handler)))
         return grpc.unary_unary_rpc_method_handler(answer)
 
@@ -71,18 +67,10 @@ def _guarded(handler: Any) -> Answer:
         try:
             response: bytes = serialise(behave(parse(request), context))
         except Exception as error:  # noqa: BLE001 - nothing but a status leaves the server
-            _abort(context, error)
+            context.abort(*refusal(error))
         return response
 
     return guarded
-
-
-def _abort(context: grpc.ServicerContext, error: Exception) -> NoReturn:
-    status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), None)
-    if status is None:
-        log.error("internal error", exc_info=error)
-        context.abort(grpc.StatusCode.INTERNAL, "internal error")
-    context.abort(status, str(error)[:LONGEST])
 
 
 def _code(context: Any) -> str:

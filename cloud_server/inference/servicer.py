@@ -12,6 +12,8 @@ import grpc
 from cloud_server.errors import NotOffered, UnknownModel
 from cloud_server.inference import parameters
 from cloud_server.inference.answering import Answer, Answering, Question, Wanted
+from cloud_server.inference.streaming import Streams
+from cloud_server.metrics import Meter
 from protos import codec
 from protos import inference_pb2 as pb
 from protos.artifact import TensorSpec
@@ -20,14 +22,17 @@ from protos.identity import MODEL_SHA256
 SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 EXTENSIONS = ("classification", "parameters", "schedule_policy", "statistics")
 """By the names that Triton gives them."""
+FINAL = "triton_final_response"
+"""True: no other response to this request follows."""
 FIXED = "this server loads its models at start: change [[models]] and start it anew"
 
 
 class InferenceServicer:
     """``GRPCInferenceService``, with Triton's extensions."""
 
-    def __init__(self, answering: Answering) -> None:
+    def __init__(self, answering: Answering, meter: Meter) -> None:
         self._answering, self._repository = answering, answering.repository
+        self.ModelStreamInfer = Streams(self._infer, meter)
 
     def ServerLive(self, _: pb.ServerLiveRequest, __: grpc.ServicerContext) -> pb.ServerLiveResponse:
         return pb.ServerLiveResponse(live=True)
@@ -72,6 +77,15 @@ class InferenceServicer:
         answer = self._answering.answer(_question(request, context.time_remaining()))
         context.set_trailing_metadata(answer.facts)
         return _response(request, answer)
+
+    def _infer(self, request: pb.ModelInferRequest, left: float | None) -> pb.ModelInferResponse:
+        """As ``ModelInfer``, with the facts in the parameters: a message in a stream has no metadata."""
+        answer = self._answering.answer(_question(request, left))
+        response = _response(request, answer)
+        for name, value in answer.facts:
+            response.parameters[name].string_param = value
+        response.parameters[FINAL].bool_param = True
+        return response
 
     def ModelStatistics(
         self, request: pb.ModelStatisticsRequest, _: grpc.ServicerContext

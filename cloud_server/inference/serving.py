@@ -29,7 +29,8 @@ def serve(config: CloudConfig, meter: Meter) -> Iterator[tuple[str, Repository]]
     answering = Answering(repository, runs)
     with ThreadPoolExecutor(runs, "inference") as pool:
         server = grpc.server(pool, interceptors=[Interceptor(meter)], options=_options(repository))
-        add_GRPCInferenceServiceServicer_to_server(InferenceServicer(answering), server)
+        servicer = InferenceServicer(answering, meter)
+        add_GRPCInferenceServiceServicer_to_server(servicer, server)
         withdraw = probes.add(server, (model.card.name for model in repository))
         port = listening.open_port(server, config)
         server.start()
@@ -37,6 +38,7 @@ def serve(config: CloudConfig, meter: Meter) -> Iterator[tuple[str, Repository]]
             yield listening.address(config.server.host, port), repository
         finally:
             withdraw()
+            servicer.ModelStreamInfer.close()
             server.stop(config.server.grace).wait()
             for model in repository:
                 model.stop()
@@ -51,5 +53,6 @@ def check(config: CloudConfig) -> Repository:
 def _options(repository: Repository) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", repository.request_bytes),
+        ("grpc.keepalive_time_ms", 60_000),  # an open stream of a client that is gone ends
         ("grpc.so_reuseport", 0),  # else a second server would quietly share the port
     ]

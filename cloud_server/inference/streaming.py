@@ -1,0 +1,90 @@
+"""Triton's streams: one open call, many requests, each answered before the next is read.
+
+A stream takes a thread for as long as its client likes, so that it has one of its own; who wants
+requests to run side by side opens several. What runs at once is bounded where all skins meet.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
+
+import grpc
+
+from cloud_server.errors import Overloaded, refusal
+from cloud_server.metrics import Meter
+from protos import inference_pb2 as pb
+
+METHOD = "ModelStreamInfer"
+MOST = 128
+"""Streams open at once; any other is refused at once."""
+
+Infer = Callable[[pb.ModelInferRequest, float | None], pb.ModelInferResponse]
+"""Answers a request for which so many seconds are left."""
+
+
+class Streams:
+    """Serves ``ModelStreamInfer``, bytes in and out: garbage is an answer's error, and the stream goes on."""
+
+    def __init__(self, infer: Infer, meter: Meter) -> None:
+        self._infer, self._meter = infer, meter
+        self._open, self._closing = 0, False
+        self._idle: set[grpc.ServicerContext] = set()
+        self._lock = Lock()
+        self.experimental_thread_pool = ThreadPoolExecutor(MOST + 1, "stream")  # grpc's name for it
+
+    def __call__(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+        """Responses in the order of the requests."""
+        with self._lock:
+            self._open += 1
+        try:
+            if self._open > MOST:
+                status, reason = refusal(Overloaded(f"{MOST} streams are open: send single calls"))
+                context.abort(status, reason)
+            while (request := self._next(requests, context)) is not None:
+                yield self._answer(request, context)
+        finally:
+            with self._lock:
+                self._open -= 1
+
+    def close(self) -> None:
+        """What is being answered still is; then every stream ends."""
+        with self._lock:
+            self._closing = True
+            for context in self._idle:
+                context.cancel()
+        self.experimental_thread_pool.shutdown(wait=False)
+
+    def _next(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes | None:
+        with self._lock:
+            if self._closing:
+                return None
+            self._idle.add(context)
+        try:
+            return next(requests, None)
+        finally:
+            with self._lock:
+                self._idle.discard(context)
+
+    def _answer(self, message: bytes, context: grpc.ServicerContext) -> bytes:
+        start, meter, code = time.perf_counter(), self._meter, grpc.StatusCode.OK
+        meter.received.inc(len(message))
+        answer, request = pb.ModelStreamInferResponse(), pb.ModelInferRequest()
+        with meter.in_flight.track_inprogress():
+            try:
+                request.ParseFromString(message)
+                answer.infer_response.CopyFrom(self._infer(request, context.time_remaining()))
+            except Exception as error:  # noqa: BLE001 - nothing but a status leaves the server
+                code, reason = refusal(error)
+                answer.error_message = f"{code.name}: {reason}"
+                answer.infer_response.id = request.id
+        response = answer.SerializeToString()
+        meter.sent.inc(len(response))
+        meter.durations.labels(METHOD).observe(time.perf_counter() - start)
+        meter.requests.labels(METHOD, code.name).inc()
+        return response
+
+
+def raw(handler: "grpc.RpcMethodHandler[bytes, bytes]") -> "grpc.RpcMethodHandler[bytes, bytes]":
+    """The same, without a parser before it."""
+    return grpc.stream_stream_rpc_method_handler(handler.stream_stream)
