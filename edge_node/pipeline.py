@@ -87,7 +87,8 @@ class Pipeline:
         except SampleError as error:
             passage = Passage(sample, result_id, UNSURE, time.monotonic() - started, deliver)
             return self._finish(passage, Outcome(Reason.INVALID_SAMPLE, error=str(error)))
-        decided, nbytes = time.monotonic(), payload_bytes(sample, tensor)
+        decided = time.monotonic()
+        nbytes = payload_bytes(sample, tensor, self.model.artifact.manifest)
         elapsed = decided - sample.started
         self.meter.edge(decision.confidence, prepared - started, decided - prepared, elapsed, nbytes)
         passage = Passage(sample, result_id, decision, decided - started, deliver)

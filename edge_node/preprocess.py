@@ -1,5 +1,6 @@
 """Sample -> tensor, as the manifest says; and -> what travels to the cloud."""
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -32,10 +33,8 @@ def payload(sample: Sample, tensor: Tensor, manifest: Manifest) -> Tensor:
     """What the cloud gets, with its batch axis: the encoded image of an image model, else the tensor."""
     if not isinstance(manifest.preprocessing, ImageInput):
         return tensor[np.newaxis]
-    data = sample.data
-    encoded = data if isinstance(data, bytes) else image.encode(np.asarray(data))
     boxed = np.empty(1, dtype=object)
-    boxed[0] = encoded
+    boxed[0] = _encoded(sample)
     return boxed
 
 
@@ -46,9 +45,11 @@ def codec_of(manifest: Manifest, *, encoded: bool) -> Codec:
     return "captured" if encoded else "png"
 
 
-def payload_bytes(sample: Sample, tensor: Tensor) -> int:
-    """Size of what the cloud would get; for an image given as pixels, of its pixels."""
-    return len(sample.data) if isinstance(sample.data, bytes) else tensor.nbytes
+def payload_bytes(sample: Sample, tensor: Tensor, manifest: Manifest) -> int:
+    """Size of what the cloud would get, in a message; of a sample that ``Preprocess`` has just taken."""
+    if not isinstance(manifest.preprocessing, ImageInput):
+        return tensor.nbytes
+    return 4 + len(_encoded(sample))  # an element of BYTES begins with its length
 
 
 def _tensor(sample: Sample, spec: TensorSpec) -> Tensor:
@@ -87,11 +88,30 @@ def _array(data: Tensor | bytes | SampleError, dtype: np.dtype[Any], shape: tupl
     return np.frombuffer(data, dtype).reshape(shape)
 
 
+class _Latest(threading.local):
+    """What this thread encoded last: asked for again when its sample is counted, and when it is sent."""
+
+    sample: Sample | None = None
+    encoded = b""
+
+
+_latest = _Latest()
+
+
+def _encoded(sample: Sample) -> bytes:
+    """The image as it was captured; pixels as PNG. ``ImageError`` if they are none."""
+    if isinstance(sample.data, bytes):
+        return sample.data
+    if _latest.sample is not sample:
+        _latest.encoded = image.encode(np.asarray(sample.data))
+        _latest.sample = sample
+    return _latest.encoded
+
+
 def _image(sample: Sample, spec: ImageInput) -> Tensor:
     if isinstance(sample.data, SampleError):
         raise sample.data
     try:
-        encoded = sample.data if isinstance(sample.data, bytes) else image.encode(sample.data)
-        return image.decode(encoded, spec)
+        return image.decode(_encoded(sample), spec)
     except image.ImageError as error:
         raise SampleError(str(error)) from error

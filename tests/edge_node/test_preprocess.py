@@ -140,7 +140,7 @@ def test_a_tensor_travels_as_it_is_with_a_batch_axis() -> None:
     given = np.ones(2, np.float32)
     sent = payload(Sample("s", given), given, manifest("FP32", 2))
     assert np.array_equal(sent, [[1, 1]])
-    assert payload_bytes(Sample("s", given), given) == 8
+    assert payload_bytes(Sample("s", given), given, manifest("FP32", 2)) == 8
 
 
 def test_an_image_is_decoded_and_travels_encoded() -> None:
@@ -150,14 +150,18 @@ def test_an_image_is_decoded_and_travels_encoded() -> None:
     assert np.array_equal(pixels, PIXELS)
     assert sent.shape == (1,)
     assert sent[0] == sample.data
-    assert payload_bytes(sample, pixels) == len(image.encode(PIXELS))
+    assert payload_bytes(sample, pixels, IMAGES) == 4 + len(image.encode(PIXELS))
 
 
 def test_pixels_are_an_image_too() -> None:
     sample = Sample("s", PIXELS)
     pixels = for_manifest(IMAGES)(sample)
     assert np.array_equal(pixels, PIXELS)
-    assert np.array_equal(image.decode(payload(sample, pixels, IMAGES)[0], SPEC), PIXELS)
+    sent = payload(sample, pixels, IMAGES)[0]
+    assert np.array_equal(image.decode(sent, SPEC), PIXELS)
+    assert payload_bytes(sample, pixels, IMAGES) == 4 + len(sent), "as it is sent, not as it was given"
+    other = Sample("other", 255 - PIXELS)
+    assert np.array_equal(image.decode(payload(other, pixels, IMAGES)[0], SPEC), 255 - PIXELS)
 
 
 @pytest.mark.parametrize(
