@@ -91,7 +91,7 @@ function bytesCard() {
       const saved = all ? 1 - actual / all : null;
       figure.update(percent(known(saved) ? Math.abs(saved) : null));
       say(meaning, !known(saved) ? "" : `${saved < 0 ? "more" : "fewer"} than if the cloud answered alone`);
-      bars.update([[actual, text(bytes(actual))], [all, text(bytes(all))]]);
+      bars.update([actual, all].map((amount) => [amount, all ? text(bytes(amount)) : UNKNOWN]));
       chart.update(at, [actual_rate, cloud_only_rate], nothing);
     },
     remove: () => chart.remove(),
