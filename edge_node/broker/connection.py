@@ -160,6 +160,7 @@ class Connection:
             loop.rest()
             loop.turn(self._client, self._send())
         self._say_goodbye(loop)
+        self._meter.unrest.set()
         for callback in _CALLBACKS:  # a cycle would leave the client's sockets to the garbage collector
             setattr(self._client, callback, None)
         if self._outgoing:
