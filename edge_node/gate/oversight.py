@@ -6,6 +6,7 @@ The gate says how sure the edge is; here is decided what follows from it, and le
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from threading import Lock
 from typing import NamedTuple, Protocol
 
 from edge_node.fallback import Outcome
@@ -91,10 +92,10 @@ class Oversight:
     ) -> None:
         self.pace, self.audit, self.standing, self.benefit = pace, audit, standing, benefit
         self._keep: Callable[[], None] = lambda: None
-        self._learnt = 0
+        self._lock, self._learnt, self._turns = Lock(), 0, standing.turns
 
     def keep(self, save: Callable[[], None]) -> None:
-        """Call this whenever the standing has learnt what should survive a crash."""
+        """Call this whenever the standing has learnt what should survive a crash; one call at a time."""
         self._keep = save
 
     def rule(self, request_id: str, decision: Decision, nbytes: int) -> Ruling:
@@ -122,7 +123,7 @@ class Oversight:
 
     def learn(self, ticket: Ticket, outcome: Outcome) -> None:
         """What came of asking the cloud."""
-        used, turns = outcome.sent + outcome.received, self.standing.turns
+        used = outcome.sent + outcome.received
         if answered := outcome.reason is Reason.CLOUD:
             self.audit.heard(ticket, outcome.class_index, outcome.seconds or 0.0, used)
         else:
@@ -132,25 +133,25 @@ class Oversight:
         if self.benefit and answered:
             differs = outcome.class_index != ticket.edge
             self.benefit.answered(ticket.score, differs=differs, at=time.monotonic())
-        self._turned(turns)
+        self._note()
 
     def label(self, request_id: str, truth: int) -> bool:
         """A late label; whether the sample is one that both models have answered, and remembered."""
         sample = self.audit.labelled(request_id, truth)
         if sample is None:
             return False
-        turns = self.standing.turns
         self.standing.labelled(sample, truth)
         if self.benefit:
             self.benefit.labelled(sample.score, sample.gain(truth), sample.at)
-        self._turned(turns)
+        self._note()
         return True
 
-    def _turned(self, before: int) -> None:
+    def _note(self) -> None:
         """Count anew once the certificate has been withdrawn or restored; see to it that this is kept."""
-        self._learnt += 1
-        turned = self.standing.turns != before
-        if turned:
-            self.audit.restart()
-        if turned or self._learnt % KEEP_EVERY == 0:
-            self._keep()
+        with self._lock:
+            self._learnt += 1
+            before, self._turns = self._turns, self.standing.turns
+            if turned := self._turns != before:
+                self.audit.restart()
+            if turned or self._learnt % KEEP_EVERY == 0:
+                self._keep()

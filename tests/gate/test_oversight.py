@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Event
 
 import numpy as np
@@ -14,7 +15,8 @@ from edge_node.gate.budget import Controller, Mode, Quantiles, ShareTarget, Toge
 from edge_node.gate.certificate import Certificate
 from edge_node.gate.confidence import Decision
 from edge_node.gate.oversight import Oversight, Paced
-from edge_node.gate.standing import Ground, OnAlarm, Standing
+from edge_node.gate.standing import Ground, OnAlarm, Standing, State
+from edge_node.state import Saved
 from protos.result import Reason
 from tests.gate.certificates import certificate
 
@@ -187,6 +189,23 @@ def test_many_threads_lose_no_count() -> None:
     assert len(node.ruled) == 8000
     assert node.standing.offloads_all
     assert node.standing.turns == 1
+
+
+def test_many_threads_save_what_was_learnt_one_after_another(tmp_path: Path) -> None:
+    """Else a file would be cut by the next one, or an older state come last."""
+    node, kept = Node(policy=OnAlarm.STRICTER), Saved(tmp_path / "standing.json", State)
+    seen = list[int]()
+
+    def save() -> None:
+        kept.save(state := node.standing.state())
+        assert kept.load() == state
+        seen.append(state.alarm.seen + 10**6 * state.level)
+
+    node.oversight.keep(save)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda index: node.one(str(index), 0.9, differs=False), range(30_000)))
+    assert len(seen) > 5
+    assert seen == sorted(seen)
 
 
 def test_an_audit_never_changes_the_ruling() -> None:
