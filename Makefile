@@ -1,6 +1,6 @@
 # Nothing but Python 3.11 or newer, make and git is needed: everything else goes into .venv.
 #
-#   make demo [LINK=lan|wifi|lte|poor] [ONCE=1] [SCENARIO=photos IMAGES=dir [LABELS=csv]]
+#   make demo [LINK=lan|wifi|lte|poor] [ONCE=1] [PROMETHEUS=1] [SCENARIO=photos IMAGES=dir [LABELS=csv]]
 #   make test         lint, types, and every test that this machine has the services for
 #   make bench        what the node costs, measured here
 #   make format       let ruff lay the code out
@@ -18,7 +18,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 
 demo: .venv/demo $(if $(filter photos,$(SCENARIO)),.venv/photos)
 	@$(BIN)/python -m deploy.demo --scenario $(SCENARIO) --link $(LINK) \
-	  $(if $(ONCE),--once) $(if $(IMAGES),--images $(IMAGES)) $(if $(LABELS),--labels $(LABELS))
+	  $(if $(ONCE),--once) $(if $(PROMETHEUS),--prometheus) $(if $(IMAGES),--images $(IMAGES)) $(if $(LABELS),--labels $(LABELS))
 
 test: lint
 	$(BIN)/python -m pytest

@@ -36,7 +36,8 @@ def _run(options: argparse.Namespace) -> list[str]:
     console = Console(markup=False, highlight=False, soft_wrap=True)
     run_dir: Path = (options.out or Path(".demo") / options.scenario).absolute()
     _make(run_dir)
-    return Demo(_scenario(options, run_dir, console), options.link, run_dir, console).run(once=options.once)
+    scenario = _scenario(options, run_dir, console)
+    return Demo(scenario, options.link, run_dir, console, options.prometheus).run(once=options.once)
 
 
 def _make(run_dir: Path) -> None:
@@ -65,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         "--link", choices=list(PROFILES), default="lte", help="the network between (%(default)s)"
     )
     parser.add_argument("--once", action="store_true", help="end after the table")
+    parser.add_argument("--prometheus", action="store_true", help="then also watch it with one, if installed")
     parser.add_argument("--images", type=Path, metavar="DIR", help="photos: folder of JPEG files")
     parser.add_argument("--labels", type=Path, metavar="CSV", help="photos: the true class of each file")
     parser.add_argument("--limit", type=_positive, metavar="N", help="samples a device, at most")

@@ -27,7 +27,7 @@ _SNAPSHOT = 5.0
 """Seconds between the snapshots of a node's metrics: who looks at a demo does not want to wait."""
 _READY = re.compile(r"ready on (?P<host>\S+):(?P<port>\d+), metrics on (?P<metrics>\S+),")
 _PAGE = re.compile(r"dashboard on (?P<page>http://\S+)")
-_METRICS = re.compile(r"metrics on (?P<metrics>http://\S+)")
+_METRICS = re.compile(r"metrics on (?P<metrics>http://[^\s,]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,7 @@ class Fleet:
     """A server that stores results, hears the nodes and shows them."""
 
     page: str
+    metrics: str
     process: Child
 
 
@@ -127,7 +128,7 @@ def open_fleet(run_dir: Path, broker: Broker) -> Iterator[Fleet]:
     config.write_text(_toml(tables))
     command: list[str | Path] = [_program("cloud-server"), "run", "--config", config]
     with Child("fleet server", command, run_dir / "fleet.log") as process:
-        yield Fleet(_await(process, _PAGE)["page"], process)
+        yield Fleet(_await(process, _PAGE)["page"], _await(process, _METRICS)["metrics"], process)
 
 
 def _await_cloud(process: Child) -> Cloud:

@@ -16,12 +16,14 @@ from deploy.demo.fleet import POLICIES, Cloud, Fleet, Node, Site, open_cloud, op
 from deploy.demo.link import PROFILES, Link
 from deploy.demo.plot import write_plot
 from deploy.demo.processes import Child, wait_until
+from deploy.demo.prometheus import Prometheus, open_prometheus, program
 from deploy.demo.scenario import Scenario
 from deploy.demo.view import View
 
 _START = 60.0
 _LAST_RESULTS = 5.0
 _LOOK = 0.5
+_SCRAPES = "5s"
 _STAYS = "hybrid"
 """The policy of the fleet that stays up."""
 
@@ -34,9 +36,13 @@ class Demo:
     link: str
     run_dir: Path
     console: Console
+    prometheus: bool = False
+    """Whether one watches the fleet that stays up."""
 
     def run(self, *, once: bool) -> list[str]:
         """Compare, report, and unless `once` stay up until interrupted; a line for each thing that failed."""
+        if self.prometheus:
+            program()
         with ExitStack() as stack:
             link = stack.enter_context(Link(PROFILES[self.link]))
             broker = stack.enter_context(open_broker(self.run_dir))
@@ -88,9 +94,12 @@ class Demo:
             servers = [site.broker.process, site.cloud.process, fleet.process]
             watched = [*servers, *(node.process for node in nodes)]
             wait_until(lambda: all(node.metrics or _ended(node.process) for node in nodes), _START)
-            self._say_where(site.broker, site.cloud, nodes, fleet)
             failures: list[str] = []
-            with suppress(KeyboardInterrupt):
+            with suppress(KeyboardInterrupt), self._watching(nodes, site.cloud, fleet) as prometheus:
+                self._say_where(site.broker, site.cloud, nodes, fleet)
+                if prometheus:
+                    watched.append(prometheus.process)
+                    self.console.print(f"Prometheus, with rules and alerts: {prometheus.url}")
                 while watched:
                     for process in filter(_ended, watched.copy()):
                         watched.remove(process)
@@ -98,6 +107,16 @@ class Demo:
                         self.console.print(failures[-1])
                     time.sleep(_LOOK)
         return failures
+
+    @contextmanager
+    def _watching(self, nodes: Sequence[Node], cloud: Cloud, fleet: Fleet) -> Iterator[Prometheus | None]:
+        """Prometheus, if it was asked for."""
+        if not self.prometheus:
+            yield None
+            return
+        pages = {node.id: node.metrics for node in nodes if node.metrics}
+        with open_prometheus(self.run_dir, pages, [cloud.metrics, fleet.metrics], _SCRAPES) as prometheus:
+            yield prometheus
 
     def _say_where(self, broker: Broker, cloud: Cloud, nodes: Sequence[Node], fleet: Fleet) -> None:
         lines = [

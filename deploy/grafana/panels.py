@@ -1,4 +1,7 @@
-"""The kinds of panel that the dashboard is made of."""
+"""The kinds of panel that the dashboards are made of."""
+
+from collections.abc import Mapping
+from string import ascii_uppercase
 
 from grafana_foundation_sdk.builders import heatmap, prometheus, stat, statetimeline, table, timeseries
 from grafana_foundation_sdk.builders.common import ReduceDataOptions, ScaleDistributionConfig, StackingConfig
@@ -18,10 +21,20 @@ from deploy.grafana.queries import Query
 Panel = Builder[model.Panel]
 
 SOURCE = model.DataSourceRef(type_val="prometheus", uid="${source}")
-COLORS = {"edge": "green", "cloud": "blue", "cloud-only would send": "orange"}
+COLORS = {
+    "edge": "green",
+    "edge only": "light-green",
+    "cloud": "blue",
+    "cloud only": "orange",
+    "hybrid": "purple",
+}
 """By the name of a series, the same on every panel."""
-HALF, SIXTH = 12, 4
+PER_SECOND = "suffix: /s"
+WHOLE, HALF, SIXTH = 24, 12, 4
 """Widths."""
+DEVICE = (
+    "/d/tidegate-device?var-site=${__data.fields.site}&var-node=${__data.fields.node}&${__url_time_range}"
+)
 
 
 def figure(title: str, about: str, unit: str, query: Query) -> Panel:
@@ -46,11 +59,11 @@ def curves(title: str, about: str, unit: str, *queries: Query) -> timeseries.Pan
     """Values over time."""
     panel = timeseries.Panel().title(title).description(about).datasource(SOURCE)
     panel = panel.unit(unit).span(HALF).height(8)
-    for letter, query in zip("ABCDEF", queries, strict=False):
-        panel = panel.with_target(_target(query).ref_id(letter))
+    for letter, query in zip(ascii_uppercase, queries, strict=False):
+        panel = panel.with_target(_target(query, letter))
     for name, color in COLORS.items():
         fixed = {"mode": "fixed", "fixedColor": color}
-        panel = panel.override_by_name(name, [model.DynamicConfigValue(id_val="color", value=fixed)])
+        panel = panel.override_by_name(name, [_property("color", fixed)])
     return panel
 
 
@@ -60,10 +73,15 @@ def stacked(title: str, about: str, unit: str, query: Query) -> Panel:
     return panel.stacking(StackingConfig().mode(StackingMode.NORMAL))
 
 
-def durations(title: str, about: str, *queries: Query) -> Panel:
-    """Seconds over time, on a scale that shows microseconds and seconds alike."""
-    panel = curves(title, about, "s", *queries)
+def magnitudes(title: str, about: str, unit: str, *queries: Query) -> Panel:
+    """Values over time, on a scale that shows the very small and the very large alike."""
+    panel = curves(title, about, unit, *queries)
     return panel.scale_distribution(ScaleDistributionConfig().type(ScaleDistribution.LOG).log(10))
+
+
+def durations(title: str, about: str, *queries: Query) -> Panel:
+    """Seconds over time."""
+    return magnitudes(title, about, "s", *queries)
 
 
 def buckets(title: str, about: str, query: Query) -> Panel:
@@ -80,29 +98,55 @@ def buckets(title: str, about: str, query: Query) -> Panel:
     )
 
 
-def states(title: str, about: str, off: str, on: str, query: Query) -> Panel:
+def states(title: str, about: str, off: str, on: str, *queries: Query) -> Panel:
     """What is 0 or 1, over time."""
-    words = {
-        "0": model.ValueMappingResult(text=off, color="red"),
-        "1": model.ValueMappingResult(text=on, color="green"),
-    }
-    return (
-        statetimeline.Panel()
-        .title(title)
-        .description(about)
-        .datasource(SOURCE)
-        .span(HALF)
-        .height(8)
-        .mappings([model.ValueMap(options=words)])
-        .with_target(_target(query))
-    )
+    return levels(title, about, {"0": (off, "red"), "1": (on, "green")}, *queries)
+
+
+def levels(title: str, about: str, words: Mapping[str, tuple[str, str]], *queries: Query) -> Panel:
+    """What has few values, each with a word and a colour, over time."""
+    panel = statetimeline.Panel().title(title).description(about).datasource(SOURCE).span(HALF).height(8)
+    for letter, query in zip(ascii_uppercase, queries, strict=False):
+        panel = panel.with_target(_target(query, letter))
+    return panel.mappings([_mapping(words)])
 
 
 def rows(title: str, about: str, query: Query) -> Panel:
     """Labels, as a table."""
     panel = table.Panel().title(title).description(about).datasource(SOURCE).span(HALF).height(8)
-    return panel.with_target(_target(query).instant().format(PromQueryFormat.TABLE))
+    return panel.with_target(_table_target(query))
 
 
-def _target(query: Query) -> prometheus.Dataquery:
-    return prometheus.Dataquery().expr(query.expr).legend_format(query.legend).datasource(SOURCE)
+def nodes_table(title: str, about: str, columns: Mapping[str, tuple[Query, str]]) -> Panel:
+    """A line a node, which leads to its page; a query and a unit by heading."""
+    panel = table.Panel().title(title).description(about).datasource(SOURCE).span(WHOLE).height(10)
+    names = {}
+    for letter, (heading, (query, unit)) in zip(ascii_uppercase, columns.items(), strict=False):
+        panel = panel.with_target(_table_target(query, letter))
+        panel = panel.override_by_name(heading, [_property("unit", unit)])
+        names[f"Value #{letter}"] = heading
+    tidy = {"excludeByName": {"Time": True}, "renameByName": names}
+    panel = panel.with_transformation(model.DataTransformerConfig(id_val="merge", options={}))
+    panel = panel.with_transformation(model.DataTransformerConfig(id_val="organize", options=tidy))
+    link = _property("links", [{"title": "Open ${__value.text}", "url": DEVICE}])
+    return panel.override_by_name("node", [link])
+
+
+def _property(name: str, value: object) -> model.DynamicConfigValue:
+    return model.DynamicConfigValue(id_val=name, value=value)
+
+
+def _mapping(words: Mapping[str, tuple[str, str]]) -> model.ValueMap:
+    shown = {
+        value: model.ValueMappingResult(text=text, color=color) for value, (text, color) in words.items()
+    }
+    return model.ValueMap(options=shown)
+
+
+def _table_target(query: Query, letter: str = "A") -> prometheus.Dataquery:
+    return _target(query, letter).instant().format(PromQueryFormat.TABLE)
+
+
+def _target(query: Query, letter: str = "A") -> prometheus.Dataquery:
+    target = prometheus.Dataquery().expr(query.expr).legend_format(query.legend)
+    return target.datasource(SOURCE).ref_id(letter)

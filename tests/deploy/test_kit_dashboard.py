@@ -1,176 +1,299 @@
-"""What the dashboard asks exists in the code, and a live Prometheus, set up as in the kit, answers it."""
+"""What the dashboards ask exists in the code; a real Prometheus that watches a fleet at work answers it."""
 
 import json
 import math
 import re
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from shutil import copytree
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
-import numpy as np
 import pytest
-from prometheus_client import CollectorRegistry
+import trustme
 
-import cloud_server.metrics
-import edge_node.metrics
-from cloud_server import config, server
-from deploy.demo.processes import HOST, Child, wait_until
-from edge_node.config import Cloud, EdgeConfig, Metrics, Model, Node
-from edge_node.node import EdgeNode
-from tests.deploy.fleet_broker import WAIT, free_ports
-from tests.models import cloud_artifact, edge_artifact, samples
+from deploy.demo.broker import Broker
+from deploy.demo.collect import NodeId
+from deploy.demo.processes import HOST, wait_until
+from deploy.demo.prometheus import open_prometheus
+from edge_node.gate.certificate import Binding, preprocessing_id
+from edge_node.prepare.certify.write import write
+from protos.artifact import Artifact
+from tests.cloud_server import process
+from tests.deploy import exported
+from tests.gate.certificates import certificate
+from tests.integration.fleet import SURE, UNSURE, edge_node
+from tests.models import cloud_artifact, edge_artifact
+from tests.nodes import NodeProcess
 from tests.services import require
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
-DASHBOARD = DEPLOY / "grafana/dashboards/edge-vs-cloud.json"
-SUFFIXES = {
-    "counter": ["_total"],
-    "histogram": ["_bucket", "_sum", "_count"],
-    "info": ["_info"],
-    "gauge": [""],
+ROOT = Path(__file__).parents[2]
+DASHBOARDS = {path.stem: path for path in sorted(ROOT.glob("deploy/grafana/dashboards/*.json"))}
+SCRAPES = "500ms"
+WAIT, PATIENCE = 10.0, 90.0
+VARIABLES = {
+    "$site": ".*",
+    "$node": ".*",
+    "$server": ".*",
+    "$__rate_interval": "3s",
+    "$__range": "1m",
 }
-VARIABLES = {"$site": ".*", "$node": ".*", "$__rate_interval": "3s", "$__range": "1m"}
-PATIENCE = 30.0
-UNSURE = np.zeros(3, np.float32)
-"""A sample that favours no class."""
 
 
-def dashboard() -> dict[str, Any]:
-    parsed: dict[str, Any] = json.loads(DASHBOARD.read_text())
+@dataclass(frozen=True)
+class Asked:
+    """A query, and who asks it."""
+
+    panel: str
+    expression: str
+
+    @property
+    def substituted(self) -> str:
+        """As Grafana would send it."""
+        expression = self.expression
+        for variable, value in VARIABLES.items():
+            expression = expression.replace(variable, value)
+        assert "$" not in expression
+        return expression
+
+
+def read(name: str) -> dict[str, Any]:
+    parsed: dict[str, Any] = json.loads(DASHBOARDS[name].read_text())
     return parsed
 
 
-def expressions() -> list[str]:
-    """All that the panels and the variables ask."""
-    panels = [target["expr"] for panel in dashboard()["panels"] for target in panel.get("targets", [])]
-    variables = [variable["query"] for variable in dashboard()["templating"]["list"]]
-    return panels + re.findall(r"label_values\((.*), \w+\)", "\n".join(variables))
+def panels(name: str) -> list[dict[str, Any]]:
+    return [panel for panel in read(name)["panels"] if panel["type"] != "row"]
 
 
-def names(registry: CollectorRegistry) -> set[str]:
-    return {family.name + suffix for family in registry.collect() for suffix in SUFFIXES[family.type]}
+def queries() -> Iterator[Asked]:
+    """All that panels and variables of all dashboards ask."""
+    for name in DASHBOARDS:
+        for panel in panels(name):
+            for target in panel["targets"]:
+                yield Asked(f"{name}: {panel['title']}", target["expr"])
+        for variable in read(name)["templating"]["list"]:
+            for series in re.findall(r"label_values\((.*), \w+\)", str(variable["query"])):
+                yield Asked(f"{name}: ${variable['name']}", series)
 
 
-def test_the_dashboard_is_what_the_code_builds() -> None:
+def test_the_dashboards_are_what_the_code_builds() -> None:
     pytest.importorskip("grafana_foundation_sdk", reason="needs grafana-foundation-sdk")
-    from deploy.grafana.build import build
+    from deploy.grafana.build import files
 
-    assert DASHBOARD.read_text() == build(), "run python -m deploy.grafana.build"
+    built = files()
+    assert set(built) == set(DASHBOARDS.values()), "run python -m deploy.grafana.build"
+    assert [path.name for path, text in built.items() if path.read_text() != text] == []
 
 
-def test_every_metric_of_the_dashboard_exists() -> None:
-    known = names(edge_node.metrics.Meter().registry) | names(cloud_server.metrics.Meter().registry)
-    asked = {name for expression in expressions() for name in re.findall(r"\btidegate_\w+", expression)}
+def through_grafanas_types(dashboard: dict[str, Any]) -> dict[str, Any]:
+    """Read and written by the types of its schema, which do not know what they were not told."""
+    pytest.importorskip("grafana_foundation_sdk", reason="needs grafana-foundation-sdk")
+    from grafana_foundation_sdk.cog import plugins
+    from grafana_foundation_sdk.cog.encoder import JSONEncoder
+    from grafana_foundation_sdk.models.dashboard import Dashboard
+
+    plugins.register_default_plugins()
+    again: dict[str, Any] = json.loads(JSONEncoder().encode(Dashboard.from_json(dashboard)))
+    return again
+
+
+def lost(before: Any, after: Any, path: str = "") -> list[str]:
+    """What is in the one and not, or otherwise, in the other; defaults may be added."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        return [it for key in before for it in lost(before[key], after.get(key), f"{path}/{key}")]
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        pairs = enumerate(zip(before, after, strict=True))
+        return [it for at, (one, other) in pairs for it in lost(one, other, f"{path}/{at}")]
+    return [] if before == after else [path]
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_grafanas_schema_knows_all_of_it(name: str) -> None:
+    assert lost(read(name), through_grafanas_types(read(name))) == []
+
+
+def test_what_grafanas_schema_does_not_know_is_found() -> None:
+    """The control."""
+    dashboard = read("fleet")
+    dashboard["panels"][0]["options"]["graphMood"] = "area"
+    assert lost(dashboard, through_grafanas_types(dashboard)) == ["/panels/0/options/graphMood"]
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_a_panel_can_be_told_from_the_others(name: str) -> None:
+    titles = [panel["title"] for panel in panels(name)]
+    assert len(set(titles)) == len(titles)
+    for panel in panels(name):
+        letters = [target["refId"] for target in panel["targets"]]
+        assert letters == sorted(set(letters)), panel["title"]
+
+
+def test_links_and_runbooks_lead_somewhere() -> None:
+    uids = {read(name)["uid"]: name for name in DASHBOARDS}
+    linked = re.findall(r"/d/([\w-]+)\?", "".join(path.read_text() for path in DASHBOARDS.values()))
+    assert linked
+    assert set(linked) <= set(uids)
+    titles = {read(name)["title"]: {panel["title"] for panel in panels(name)} for name in DASHBOARDS}
+    text = "".join(path.read_text() for path in (ROOT / "docs/runbooks").glob("*.md"))
+    named = re.findall(r"[Dd]ashboard \*(.+?)\*, \*(.+?)\*", text)
+    assert named
+    assert [(board, panel) for board, panel in named if panel not in titles[board]] == []
+
+
+def test_every_metric_of_the_dashboards_exists() -> None:
+    asked = {name for query in queries() for name in re.findall(r"\btidegate_\w+", query.expression)}
     assert asked
-    assert asked - known == set()
+    assert asked - exported.metrics() == set()
 
 
 def test_edge_and_cloud_stand_side_by_side() -> None:
-    placed = {panel["title"]: panel["gridPos"] for panel in dashboard()["panels"]}
+    placed = {panel["title"]: panel["gridPos"] for panel in panels("edge-vs-cloud")}
     left, right = placed["Median latency"], placed["99th percentile of latency"]
     assert (left["y"], left["x"], left["w"], right["x"]) == (right["y"], 0, 12, 12)
 
 
-def test_promtool_accepts_the_configuration() -> None:
-    command: list[str | Path] = [require("promtool"), "check", "config", DEPLOY / "prometheus/prometheus.yml"]
-    checked = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert checked.returncode == 0, checked.stdout + checked.stderr
+def certified(folder: Path) -> Artifact:
+    """An edge artifact with a certificate, and the cloud's in ``cloud``."""
+    edge = edge_artifact(folder / "plain", cloud_artifact(folder / "cloud"))
+    assert edge.manifest.cloud
+    facts = preprocessing_id(edge.manifest)
+    binding = Binding(
+        edge=edge.sha256,
+        cloud=edge.manifest.cloud,
+        preprocessing=facts,
+        cloud_preprocessing=facts,
+        codec="tensor",
+    )
+    return write(
+        certificate(binding=binding, threshold=0.8, grid=(0.9, 0.8), stricter=()), edge, folder / "edge"
+    )
+
+
+def pems(folder: Path) -> dict[str, str]:
+    """A certificate for this machine, and the authority it is from."""
+    authority = trustme.CA()
+    issued = authority.issue_cert(HOST)
+    paths = {name: folder / f"{name}.pem" for name in ("ca", "cert", "key")}
+    authority.cert_pem.write_to_path(str(paths["ca"]))
+    issued.cert_chain_pems[0].write_to_path(str(paths["cert"]))
+    issued.private_key_pem.write_to_path(str(paths["key"]))
+    return {name: str(path) for name, path in paths.items()}
 
 
 @dataclass(frozen=True)
-class Prometheus:
-    """A live one."""
+class Live:
+    """A fleet at work, and a Prometheus that watches it."""
 
+    node: NodeProcess
     url: str
 
-    def query(self, expression: str) -> list[float]:
-        """The values of an instant query."""
+    def values(self, expression: str) -> list[float]:
+        """Of an instant query."""
         try:
             with urlopen(
                 f"{self.url}/api/v1/query?{urlencode({'query': expression})}", timeout=WAIT
             ) as answer:
-                return [float(series["value"][1]) for series in json.load(answer)["data"]["result"]]
+                found = json.load(answer)["data"]["result"]
         except HTTPError as error:
             pytest.fail(f"{expression}: {error.read().decode()}")
+        return [float(series["value"][1]) for series in found]
 
-    def ready(self) -> bool:
-        try:
-            with urlopen(f"{self.url}/-/ready", timeout=WAIT):
-                return True
-        except OSError:
-            return False
+    def knows(self, expression: str) -> bool:
+        return any(map(math.isfinite, self.values(expression)))
+
+    def unknown(self, expressions: set[str]) -> set[str]:
+        """Those that have found no number while the fleet worked; it ends as soon as all have."""
+        left = set(expressions)
+
+        def all_known() -> bool:
+            self.node.feed([SURE, UNSURE, SURE] * 20)
+            self.node.accounts()
+            left.difference_update([it for it in left if self.knows(it)])
+            return not left
+
+        wait_until(all_known, PATIENCE)
+        return left
 
 
-@contextmanager
-def prometheus(folder: Path, edge_port: int, cloud_port: int) -> Iterator[Prometheus]:
-    """The kit's configuration with these ports, and more haste."""
-    copytree(DEPLOY / "prometheus", folder)
-    adapt(folder / "nodes/local.yml", "127.0.0.1:9464", f"{HOST}:{edge_port}")
-    adapt(folder / "servers/local.yml", "127.0.0.1:9465", f"{HOST}:{cloud_port}")
-    adapt(folder / "prometheus.yml", "interval: 15s", "interval: 500ms")
-    port, _ = free_ports()
-    command: list[str | Path] = [
-        require("prometheus"),
-        f"--config.file={folder}/prometheus.yml",
-        f"--storage.tsdb.path={folder}/data",
-        f"--web.listen-address={HOST}:{port}",
-    ]
-    with Child("prometheus", command, folder / "log") as child:
-        running = Prometheus(f"http://{HOST}:{port}")
-        assert wait_until(lambda: child.poll() is not None or running.ready(), PATIENCE)
-        assert child.poll() is None, child.last_line()
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory, broker: Broker) -> Iterator[Live]:
+    """A node that audits all it keeps, mutual TLS to a server that also stores and shows the fleet."""
+    require("prometheus")
+    with fleet(tmp_path_factory.mktemp("fleet"), broker) as running:
         yield running
 
 
-def adapt(file: Path, before: str, after: str) -> None:
-    text = file.read_text()
-    assert before in text
-    file.write_text(text.replace(before, after))
-
-
-def test_prometheus_answers_all_that_the_dashboard_asks(tmp_path: Path) -> None:
-    """A node and a server at work, scraped as the kit says; every query finds numbers."""
-    require("prometheus")
-    edge_port, cloud_port = free_ports()
-    cloud = cloud_artifact(tmp_path / "cloud")
-    edge_artifact(tmp_path / "edge", cloud)
-    flags = {"server.port": 0, "metrics.port": cloud_port, "models": [{"path": str(tmp_path / "cloud")}]}
-    with server.serve(config.load(None, flags)) as running:
-        settings = EdgeConfig(
-            node=Node(site="lab", name="node-1"),
-            model=Model(path=tmp_path / "edge", threads=1),
-            cloud=Cloud(target=running.address, deadline=WAIT),
-            metrics=Metrics(port=edge_port),
+@contextmanager
+def fleet(folder: Path, broker: Broker) -> Iterator[Live]:
+    certified(folder)
+    tls = pems(folder)
+    config = folder / "cloud.toml"
+    config.write_text(
+        f'[tls]\ncert = "{tls["cert"]}"\nkey = "{tls["key"]}"\nclient_ca = "{tls["ca"]}"\n'
+        f'[fleet]\ndatabase = "sqlite:///{folder}/fleet.sqlite"\n'
+        f'[fleet.mqtt]\nhost = "{broker.host}"\nport = {broker.port}\nroot = "kit"\n'
+    )
+    with ExitStack() as stack:
+        server = stack.enter_context(process.started(folder, folder / "cloud", "--config", config))
+        assert server.ready, server.log.read_text()
+        node = stack.enter_context(
+            edge_node(
+                folder,
+                server.address,
+                broker,
+                "kit",
+                **{
+                    "cloud": {"target": server.address, "deadline": WAIT, "max_inflight": 100},
+                    "cloud.tls": tls,
+                    "audit": {"share": 1.0},
+                    "energy": {"device": "raspberry-pi-4", "radio": "wifi"},
+                    "metrics": {"port": 0, "snapshot": 0.5},
+                },
+            )
         )
-        with (
-            EdgeNode.open(settings) as node,
-            prometheus(tmp_path / "prometheus", edge_port, cloud_port) as live,
-        ):
-            unanswered = {substituted(expression) for expression in expressions()}
-
-            def all_answered() -> bool:
-                node.infer(samples(1)[0])
-                node.infer(UNSURE)
-                unanswered.difference_update([asked for asked in unanswered if has_data(live.query(asked))])
-                return not unanswered
-
-            assert wait_until(all_answered, PATIENCE), "\n".join(unanswered)
-            assert live.query("count(up == 1)") == [2]
+        pages = {NodeId("lab", "a"): page(node.log())}
+        watching = open_prometheus(folder, pages, [page(server.ready)], SCRAPES)
+        yield Live(node, stack.enter_context(watching).url)
 
 
-def substituted(expression: str) -> str:
-    """As Grafana would send it."""
-    for variable, value in VARIABLES.items():
-        expression = expression.replace(variable, value)
-    return expression
+def page(said: str) -> str:
+    """Where a program says that its metrics are."""
+    found = re.search(r"metrics on (http://[^\s,]+)", said)
+    assert found, said
+    return found[1]
 
 
-def has_data(values: list[float]) -> bool:
-    return any(map(math.isfinite, values))
+def test_every_query_of_every_panel_finds_numbers(live: Live) -> None:
+    asked = list(queries())
+    unknown = live.unknown({query.substituted for query in asked})
+    assert [query.panel for query in asked if query.substituted in unknown] == []
+
+
+def test_every_recording_rule_finds_numbers(live: Live) -> None:
+    from tests.deploy.test_kit_prometheus import RECORDS
+
+    assert live.unknown(set(RECORDS)) == set()
+
+
+def test_who_asks_for_what_is_not_there_finds_nothing(live: Live) -> None:
+    """The control."""
+    asked = Asked("", 'tidegate_samples_total{site=~"$site",node="nobody"}')
+    assert not live.knows(asked.substituted)
+
+
+def test_a_node_that_is_scraped_and_shown_by_the_fleet_counts_once(live: Live) -> None:
+    live.unknown({"count(tidegate_queued_results) == 2", "tidegate_node_up"})
+    assert live.values("count(tidegate_samples_total)") == [2]
+    asked = {query.panel: query.substituted for query in queries()}
+    assert live.values(asked["fleet: Nodes online"]) == [1]
+    assert live.values("count(site_node:tidegate_agreement:ratio)") == [1]
+    assert live.values("count(up == 1)") == [2]
+
+
+def test_no_alert_fires_at_a_healthy_fleet(live: Live) -> None:
+    live.unknown({"site_node:tidegate_offloaded:ratio5m"})
+    assert live.values('ALERTS{alertstate="firing"}') == []

@@ -1,0 +1,1 @@
+"""The dashboards: each module says what is on one."""
