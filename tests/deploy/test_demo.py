@@ -1,5 +1,6 @@
 """The demo as a person runs it: a process of its own, its output, its files, and what it leaves behind."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -100,12 +102,21 @@ def test_report_and_plot_lie_in_the_folder(once: tuple[int, Path]) -> None:
     assert (out / "accuracy-bytes.png").read_bytes().startswith(b"\x89PNG")
 
 
+def devices(page: str) -> int:
+    """How many devices the dashboard shows."""
+    with urlopen(f"{page}api/devices") as answer:
+        shown: int = json.load(answer)["total"]
+        return shown
+
+
 def test_it_stays_up_and_says_where_until_it_is_stopped(tmp_path: Path) -> None:
     with demo(tmp_path, "--link", "lan", "--limit", "5") as process:
-        wait_until(lambda: "stays up" in said(tmp_path) or process.poll() is not None, WAIT)
+        wait_until(lambda: "dashboard" in said(tmp_path) or process.poll() is not None, WAIT)
         assert "stays up" in said(tmp_path), said(tmp_path)
         assert len(processes(tmp_path, "edge-node")) == DEVICES
         assert said(tmp_path).count("/metrics") == DEVICES + 1
+        page = said(tmp_path).rpartition("The dashboard, live: ")[2].strip()
+        assert wait_until(lambda: devices(page) == DEVICES, WAIT), "those that stay, and no others"
         process.send_signal(signal.SIGTERM)
         assert process.wait(WAIT) == 0, said(tmp_path)
     assert processes(tmp_path) == []

@@ -13,7 +13,9 @@ const find = (id) => document.getElementById(id);
 const [main, notice, pulse, pulseText, path] = ["main", "notice", "pulse", "pulse-text", "path"].map(find);
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
-let range = RANGES.some(([seconds]) => seconds === Number(localStorage.getItem("range"))) ? Number(localStorage.getItem("range")) : 3600;
+let range = RANGES.some(([seconds]) => seconds === Number(localStorage.getItem("range")))
+  ? Number(localStorage.getItem("range"))
+  : 3600;
 let view = null;
 let asOf = null;
 let broker = null;
@@ -51,7 +53,8 @@ function wrong(state) {
     const since = asOf ? ` What you see is from ${time(asOf)}.` : "";
     return `The server does not answer.${since} Trying again every ${EVERY / 1000} seconds.`;
   }
-  if (broker) return `The server has no connection to the broker ${broker}: nothing new comes from the devices, which keep their results meanwhile.`;
+  if (broker)
+    return `The server has no connection to the broker ${broker}: nothing new comes from the devices, which keep their results meanwhile.`;
   return state === "stale" ? "The server is slow to answer. What you see is old." : "";
 }
 
@@ -66,7 +69,11 @@ function open() {
   live.ask();
 }
 
-const crumbs = ({ site, node }) => [h("a", { href: "#/" }, "Fleet"), h("span", { "aria-hidden": "true" }, "/"), h("span", {}, `${site}/${node}`)];
+const crumbs = ({ site, node }) => [
+  h("a", { href: "#/" }, "Fleet"),
+  h("span", { "aria-hidden": "true" }, "/"),
+  h("span", {}, `${site}/${node}`),
+];
 
 function chooseRange(seconds) {
   range = seconds;
@@ -76,7 +83,17 @@ function chooseRange(seconds) {
 
 find("ranges").append(
   ...RANGES.map(([seconds, name]) =>
-    h("label", {}, h("input", { type: "radio", name: "range", checked: seconds === range, onchange: () => chooseRange(seconds) }), h("span", {}, name)),
+    h(
+      "label",
+      {},
+      h("input", {
+        type: "radio",
+        name: "range",
+        checked: seconds === range,
+        onchange: () => chooseRange(seconds),
+      }),
+      h("span", {}, name),
+    ),
   ),
 );
 

@@ -48,7 +48,13 @@ export class Chart {
     [this.#lines, this.#options] = [lines, options];
     this.#values = lines.map(() => h("b", {}, UNKNOWN));
     const legend = lines.map(({ name, colour: ink, dashed }, index) =>
-      h("span", { class: ink }, h("i", { class: dashed ? "dashed" : null }), h("span", { class: "quiet" }, `${name} `), this.#values[index]),
+      h(
+        "span",
+        { class: ink },
+        h("i", { class: dashed ? "dashed" : null }),
+        h("span", { class: "quiet" }, `${name} `),
+        this.#values[index],
+      ),
     );
     const keys = h("div", { class: "legend" }, ...legend, this.#when);
     this.element = h("figure", { class: "chart" }, keys, this.#canvas, this.#none);
@@ -92,7 +98,8 @@ export class Chart {
     texts.forEach((text, line) => say(this.#values[line], text));
     put(this.#canvas, "role", "img");
     const newest = this.#lines.map(({ name }, line) => `${name} ${texts[line]}`).join(", ");
-    if (index === null || index === undefined) put(this.#canvas, "aria-label", `${this.#options.title} over time. Newest: ${newest}`);
+    if (index === null || index === undefined)
+      put(this.#canvas, "aria-label", `${this.#options.title} over time. Newest: ${newest}`);
   }
 
   #draw() {
@@ -114,11 +121,28 @@ export class Chart {
         y: scale(this.#options),
       },
       axes: [
-        { ...axis, size: 20, gap: 4, space: 80, grid: { show: false }, values: (_, moments) => moments.map(label) },
-        { ...axis, size: 56, gap: 6, space: 26, filter, grid: { stroke: () => colour("line"), width: 1, filter }, values: (_, values) => values.map((value) => (value === null ? "" : format(value))) },
+        {
+          ...axis,
+          size: 20,
+          gap: 4,
+          space: 80,
+          grid: { show: false },
+          values: (_, moments) => moments.map(label),
+        },
+        {
+          ...axis,
+          size: 56,
+          gap: 6,
+          space: 26,
+          filter,
+          grid: { stroke: () => colour("line"), width: 1, filter },
+          values: (_, values) => values.map((value) => (value === null ? "" : format(value))),
+        },
       ],
       series: [{}, ...this.#lines.map(stroke)],
-      bands: this.#lines.flatMap(({ below, colour: ink }, index) => (below === undefined ? [] : [{ series: [index + 1, below + 1], fill: () => faint(ink, 0.14) }])),
+      bands: this.#lines.flatMap(({ below, colour: ink }, index) =>
+        below === undefined ? [] : [{ series: [index + 1, below + 1], fill: () => faint(ink, 0.14) }],
+      ),
     };
   }
 }

@@ -24,8 +24,23 @@ export class DeviceView {
     this.#key = key;
     this.title = `${key.site}/${key.node}`;
     const head = h("div", { class: "title" }, h("h1", {}, key.node), this.#state, this.#seen);
-    this.#body.append(head, this.#alerts, this.#facts.element, h("div", { class: "grid" }, ...this.#cards.map((card) => card.element)));
-    this.#unknown = h("section", { class: "empty", hidden: true }, h("h1", {}, "No such device"), h("p", {}, `Nobody has heard of ${this.title}, or it has been forgotten: a device that is silent for seven days leaves the table.`), h("p", {}, h("a", { href: "#/" }, "See the whole fleet")));
+    this.#body.append(
+      head,
+      this.#alerts,
+      this.#facts.element,
+      h("div", { class: "grid" }, ...this.#cards.map((card) => card.element)),
+    );
+    this.#unknown = h(
+      "section",
+      { class: "empty", hidden: true },
+      h("h1", {}, "No such device"),
+      h(
+        "p",
+        {},
+        `Nobody has heard of ${this.title}, or it has been forgotten: a device that is silent for seven days leaves the table.`,
+      ),
+      h("p", {}, h("a", { href: "#/" }, "See the whole fleet")),
+    );
     this.element = h("div", {}, this.#body, this.#unknown);
   }
 
@@ -44,7 +59,8 @@ export class DeviceView {
     say(this.#seen, `last seen ${ago(now - device.last_seen)}`);
     this.#warn(found);
     this.#facts.update(found);
-    const nothing = device.state === "online" ? "The first figures come within a minute" : "Nothing in this time";
+    const nothing =
+      device.state === "online" ? "The first figures come within a minute" : "Nothing in this time";
     for (const card of this.#cards) card.update(shown, shown.charts.samples ? "Nothing known" : nothing);
   }
 
@@ -68,10 +84,24 @@ export class DeviceView {
 function facts() {
   const rows = [
     ["Site", ({ device }) => device.site],
-    ["Model", ({ device: { model } }) => (model ? [model.name, model.version, model.precision].filter(Boolean).join(" · ") : UNKNOWN)],
+    [
+      "Model",
+      ({ device: { model } }) =>
+        model ? [model.name, model.version, model.precision].filter(Boolean).join(" · ") : UNKNOWN,
+    ],
     ["Model's SHA-256", ({ device: { model } }) => model?.sha256.slice(0, 12) || UNKNOWN],
-    ["Software", ({ device: { versions } }) => (versions?.tidegate ? `tidegate ${versions.tidegate}, Python ${versions.python}` : UNKNOWN)],
-    ["Gate", ({ device: { gate, figures } }) => (gate ? `${gate.policy}, trusts the edge from ${digits(figures?.threshold ?? gate.threshold)}` : UNKNOWN)],
+    [
+      "Software",
+      ({ device: { versions } }) =>
+        versions?.tidegate ? `tidegate ${versions.tidegate}, Python ${versions.python}` : UNKNOWN,
+    ],
+    [
+      "Gate",
+      ({ device: { gate, figures } }) =>
+        gate
+          ? `${gate.policy}, trusts the edge from ${digits(figures?.threshold ?? gate.threshold)}`
+          : UNKNOWN,
+    ],
     ["Way to the cloud", ({ device: { figures } }) => CIRCUIT[figures?.circuit] ?? UNKNOWN],
     ["Up for", ({ device }) => text(span(device.uptime))],
     ["Restarts seen", ({ device }) => count(device.restarts)[0]],
@@ -79,7 +109,11 @@ function facts() {
     ["Last seen", ({ device }) => moment(device.last_seen)],
   ].map(([name, read]) => ({ name, read, value: h("dd", {}, UNKNOWN) }));
   return {
-    element: h("dl", { class: "facts" }, ...rows.map(({ name, value }) => h("div", {}, h("dt", {}, name), value))),
+    element: h(
+      "dl",
+      { class: "facts" },
+      ...rows.map(({ name, value }) => h("div", {}, h("dt", {}, name), value)),
+    ),
     update: (found) => rows.forEach(({ read, value }) => say(value, read(found))),
   };
 }

@@ -20,7 +20,8 @@ export function say(element, text) {
 /** Only an attribute that changes is written: each one may cost a layout. */
 export function put(element, name, value) {
   if (value === null || value === undefined || value === false) element.removeAttribute(name);
-  else if (element.getAttribute(name) !== String(value)) element.setAttribute(name, value === true ? "" : value);
+  else if (element.getAttribute(name) !== String(value))
+    element.setAttribute(name, value === true ? "" : value);
 }
 
 function fill(element, attributes, children) {

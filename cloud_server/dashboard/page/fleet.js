@@ -11,15 +11,28 @@ export class FleetView {
   title = "Fleet";
   #cards = cards();
   #summary = h("p", { class: "quiet" });
-  #states = Object.keys(STATES).map((state) => [state, h("span", { class: "state", "data-state": state, hidden: true })]);
+  #states = Object.keys(STATES).map((state) => [
+    state,
+    h("span", { class: "state", "data-state": state, hidden: true }),
+  ]);
   #body = h("div");
   #empty = emptyFleet();
   #table;
 
   constructor(changed) {
     this.#table = new DeviceTable(changed);
-    const head = h("div", { class: "title" }, h("h1", {}, "Fleet"), this.#summary, ...this.#states.map(([, element]) => element));
-    this.#body.append(head, h("div", { class: "grid" }, ...this.#cards.map((card) => card.element)), this.#table.element);
+    const head = h(
+      "div",
+      { class: "title" },
+      h("h1", {}, "Fleet"),
+      this.#summary,
+      ...this.#states.map(([, element]) => element),
+    );
+    this.#body.append(
+      head,
+      h("div", { class: "grid" }, ...this.#cards.map((card) => card.element)),
+      this.#table.element,
+    );
     this.element = h("div", {}, this.#body, this.#empty.element);
     this.#empty.element.hidden = true;
   }
@@ -41,7 +54,8 @@ export class FleetView {
       element.hidden = !states[state];
       say(element, `${count(states[state])[0]} ${STATES[state].toLowerCase()}`);
     }
-    for (const card of this.#cards) card.update(shown, shown.charts.samples ? "Nothing known" : "The first figures come within a minute");
+    for (const card of this.#cards)
+      card.update(shown, shown.charts.samples ? "Nothing known" : "The first figures come within a minute");
     this.#table.update(table, states);
   }
 
@@ -54,9 +68,14 @@ export class FleetView {
 function emptyFleet() {
   const example = h("code");
   const element = h(
-    "section", { class: "empty" },
+    "section",
+    { class: "empty" },
     h("h1", {}, "No device has spoken yet"),
-    h("p", {}, "This page shows every device that publishes to the broker. Give a node these lines and start it; it appears here within seconds:"),
+    h(
+      "p",
+      {},
+      "This page shows every device that publishes to the broker. Give a node these lines and start it; it appears here within seconds:",
+    ),
     h("pre", { tabindex: 0, "aria-label": "Settings of a node" }, example),
     h("p", {}, "Figures follow with the second snapshot of its metrics, half a minute later."),
   );
@@ -64,7 +83,10 @@ function emptyFleet() {
     element,
     update({ broker }) {
       const [, host, port] = /^(.*):(\d+)$/.exec(broker) ?? ["", broker, "1883"];
-      say(example, `[node]\nsite = "lab"\nname = "node-1"\n\n[mqtt]\nhost = ${JSON.stringify(host)}\nport = ${port}`);
+      say(
+        example,
+        `[node]\nsite = "lab"\nname = "node-1"\n\n[mqtt]\nhost = ${JSON.stringify(host)}\nport = ${port}`,
+      );
     },
   };
 }

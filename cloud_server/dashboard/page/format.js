@@ -22,10 +22,30 @@ export function digits(value) {
   return String(Number(value.toFixed(size >= 10 ? 1 : size >= 0.1 ? 2 : 3)));
 }
 
-const LATENCY = [[1, "s"], [1e-3, "ms"], [1e-6, "µs"]];
-const SPAN = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
-const BYTES = [[1e12, "TB"], [1e9, "GB"], [1e6, "MB"], [1e3, "kB"], [1, "B"]];
-const COUNT = [[1e9, "bn"], [1e6, "M"], [1e4, "k"], [1, ""]];
+const LATENCY = [
+  [1, "s"],
+  [1e-3, "ms"],
+  [1e-6, "µs"],
+];
+const SPAN = [
+  [86400, "d"],
+  [3600, "h"],
+  [60, "min"],
+  [1, "s"],
+];
+const BYTES = [
+  [1e12, "TB"],
+  [1e9, "GB"],
+  [1e6, "MB"],
+  [1e3, "kB"],
+  [1, "B"],
+];
+const COUNT = [
+  [1e9, "bn"],
+  [1e6, "M"],
+  [1e4, "k"],
+  [1, ""],
+];
 
 /** Seconds of computing or waiting. */
 export const latency = (seconds) => scaled(seconds, LATENCY);
@@ -33,7 +53,12 @@ export const bytes = (value) => scaled(value, BYTES);
 
 /** A count, exact while that is short. */
 export const count = (value) =>
-  known(value) && Math.abs(value) < 1e5 ? [whole.format(value), ""] : scaled(value, COUNT.map(([size, unit]) => [size === 1e4 ? 1e3 : size, unit]));
+  known(value) && Math.abs(value) < 1e5
+    ? [whole.format(value), ""]
+    : scaled(
+        value,
+        COUNT.map(([size, unit]) => [size === 1e4 ? 1e3 : size, unit]),
+      );
 
 /** Seconds that have passed, whole. */
 export function span(seconds) {
@@ -54,7 +79,8 @@ export function percent(share) {
 /** Number and unit in one text. */
 export const text = ([number, unit]) => (unit ? `${number}\u202f${unit}` : number);
 
-export const ago = (seconds) => (!known(seconds) ? UNKNOWN : seconds < 2 ? "now" : `${text(span(seconds))} ago`);
+export const ago = (seconds) =>
+  !known(seconds) ? UNKNOWN : seconds < 2 ? "now" : `${text(span(seconds))} ago`;
 export const time = (moment) => clock.format(moment * 1000);
 export const moment = (seconds) => date.format(seconds * 1000);
 

@@ -5,8 +5,8 @@ const PATIENCE = 10000;
 const STALE = 2 * EVERY;
 
 /**
- * Polls while it is started and the page is seen. `questions()` gives paths; `show(answers)` gets their JSON, in
- * order, null for a 404; `tell(state)` hears of every change: loading, live, paused, stale or disconnected.
+ * Polls while the page is seen. `questions()` gives paths; `show(answers)` gets their JSON, in order, null for
+ * a 404; `tell(state)` hears of every change: loading, live, paused, stale or disconnected.
  */
 export class Live {
   #questions;

@@ -11,5 +11,7 @@ export function route() {
   }
 }
 
-export const deviceHref = ({ site, node }) => `#/device/${encodeURIComponent(site)}/${encodeURIComponent(node)}`;
-export const devicePath = ({ site, node }, range) => `api/device?${new URLSearchParams({ site, node, range })}`;
+export const deviceHref = ({ site, node }) =>
+  `#/device/${encodeURIComponent(site)}/${encodeURIComponent(node)}`;
+export const devicePath = ({ site, node }, range) =>
+  `api/device?${new URLSearchParams({ site, node, range })}`;

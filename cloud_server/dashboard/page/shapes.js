@@ -6,10 +6,22 @@ import { h, put, say, svg } from "./dom.js";
 export class Range {
   #line = svg("line", { y1: "50%", y2: "50%", stroke: "currentColor", "stroke-width": 2 });
   #half = svg("circle", { cy: "50%", r: 5, fill: "currentColor" });
-  #rare = svg("circle", { cy: "50%", r: 4.5, fill: "var(--surface)", stroke: "currentColor", "stroke-width": 2 });
+  #rare = svg("circle", {
+    cy: "50%",
+    r: 4.5,
+    fill: "var(--surface)",
+    stroke: "currentColor",
+    "stroke-width": 2,
+  });
 
   constructor(colour) {
-    this.element = svg("svg", { class: `range ${colour}`, "aria-hidden": "true" }, this.#line, this.#rare, this.#half);
+    this.element = svg(
+      "svg",
+      { class: `range ${colour}`, "aria-hidden": "true" },
+      this.#line,
+      this.#rare,
+      this.#half,
+    );
     this.element.style.visibility = "hidden";
   }
 
@@ -17,8 +29,16 @@ export class Range {
   update(p50, p99, [least, most]) {
     this.element.style.visibility = p50 && p99 ? "visible" : "hidden";
     if (!p50 || !p99) return;
-    const [from, to] = [p50, p99].map((value) => `${(100 * Math.log(value / least)) / Math.log(most / least)}%`);
-    for (const [shape, name, value] of [[this.#line, "x1", from], [this.#line, "x2", to], [this.#half, "cx", from], [this.#rare, "cx", to]]) put(shape, name, value);
+    const [from, to] = [p50, p99].map(
+      (value) => `${(100 * Math.log(value / least)) / Math.log(most / least)}%`,
+    );
+    for (const [shape, name, value] of [
+      [this.#line, "x1", from],
+      [this.#line, "x2", to],
+      [this.#half, "cx", from],
+      [this.#rare, "cx", to],
+    ])
+      put(shape, name, value);
   }
 }
 
@@ -26,7 +46,10 @@ export class Range {
 export function decades(values) {
   const known = values.filter((value) => value > 0);
   if (!known.length) return [1e-3, 1];
-  return [10 ** Math.floor(Math.log10(Math.min(...known) * 0.9)), 10 ** Math.ceil(Math.log10(Math.max(...known) * 1.1))];
+  return [
+    10 ** Math.floor(Math.log10(Math.min(...known) * 0.9)),
+    10 ** Math.ceil(Math.log10(Math.max(...known) * 1.1)),
+  ];
 }
 
 /** Named amounts as bars, of the largest. */
@@ -37,7 +60,12 @@ export class Bars {
     this.#rows = names.map(([name, colour]) => {
       const [value, bar] = [h("span"), h("div", { class: "bar-part" })];
       bar.style.width = "0";
-      const element = h("li", {}, h("div", {}, h("span", { class: "quiet" }, name), value), h("div", { class: `track ${colour}` }, bar));
+      const element = h(
+        "li",
+        {},
+        h("div", {}, h("span", { class: "quiet" }, name), value),
+        h("div", { class: `track ${colour}` }, bar),
+      );
       return { element, value, bar };
     });
     this.element = h("ul", { class: "bars" }, ...this.#rows.map((row) => row.element));
@@ -63,7 +91,9 @@ export class Stack {
   update(parts) {
     this.element.hidden = !parts.length;
     fit(this.#bar, parts.length, () => h("div", { class: "bar-part" }));
-    fit(this.#keys, parts.length, () => h("li", {}, h("i", { "aria-hidden": "true" }), h("span"), h("b", { class: "amount" })));
+    fit(this.#keys, parts.length, () =>
+      h("li", {}, h("i", { "aria-hidden": "true" }), h("span"), h("b", { class: "amount" })),
+    );
     parts.forEach(({ share, name, colour, text }, index) => {
       const [piece, key] = [this.#bar.children[index], this.#keys.children[index]];
       piece.style.flex = String(share);

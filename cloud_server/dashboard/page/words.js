@@ -1,4 +1,4 @@
-// What reasons, grounds and states are called on the page. A device may send other words: these have no prototype.
+// What reasons, grounds and states are called. A device may send any word: these have no prototype to find it in.
 
 export const REASONS = {
   __proto__: null,
@@ -30,5 +30,10 @@ export const GROUNDS = {
 
 export const STATES = { __proto__: null, online: "Online", silent: "Silent", offline: "Offline" };
 
-export const RANGES = [[900, "15 min"], [3600, "1 h"], [21600, "6 h"], [86400, "24 h"]];
+export const RANGES = [
+  [900, "15 min"],
+  [3600, "1 h"],
+  [21600, "6 h"],
+  [86400, "24 h"],
+];
 export const RANGE_WORDS = { 900: "15 minutes", 3600: "hour", 21600: "6 hours", 86400: "24 hours" };
