@@ -188,7 +188,8 @@ def pems(folder: Path) -> dict[str, str]:
 class Live:
     """A fleet at work, and a Prometheus that watches it."""
 
-    node: NodeProcess
+    hybrid: NodeProcess
+    cloud_only: NodeProcess
     url: str
 
     def values(self, expression: str) -> list[float]:
@@ -210,8 +211,9 @@ class Live:
         left = set(expressions)
 
         def all_known() -> bool:
-            self.node.feed([SURE, UNSURE, SURE] * 20)
-            self.node.accounts()
+            self.hybrid.feed([SURE, UNSURE, SURE])
+            self.cloud_only.feed([SURE] * 100)
+            self.cloud_only.accounts()
             left.difference_update([it for it in left if self.knows(it)])
             return not left
 
@@ -221,7 +223,10 @@ class Live:
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory, broker: Broker) -> Iterator[Live]:
-    """A node that audits all it keeps, mutual TLS to a server that also stores and shows the fleet."""
+    """Two nodes, and by mutual TLS a server that also stores and shows the fleet.
+
+    One audits all that it keeps; the other keeps nothing: it knows soon what a cloud alone would take.
+    """
     require("prometheus")
     with fleet(tmp_path_factory.mktemp("fleet"), broker) as running:
         yield running
@@ -240,24 +245,26 @@ def fleet(folder: Path, broker: Broker) -> Iterator[Live]:
     with ExitStack() as stack:
         server = stack.enter_context(process.started(folder, folder / "cloud", "--config", config))
         assert server.ready, server.log.read_text()
-        node = stack.enter_context(
-            edge_node(
-                folder,
-                server.address,
-                broker,
-                "kit",
-                **{
-                    "cloud": {"target": server.address, "deadline": WAIT, "max_inflight": 100},
-                    "cloud.tls": tls,
-                    "audit": {"share": 1.0},
-                    "energy": {"device": "raspberry-pi-4", "radio": "wifi"},
-                    "metrics": {"port": 0, "snapshot": 0.5},
-                },
+
+        def node(name: str, **sections: dict[str, Any]) -> NodeProcess:
+            place = folder / name
+            place.mkdir()
+            (place / "edge").symlink_to(folder / "edge")
+            settings: dict[str, dict[str, Any]] = {
+                "node": {"site": "lab", "name": name},
+                "cloud.tls": tls,
+                "energy": {"device": "raspberry-pi-4", "radio": "wifi"},
+                "metrics": {"port": 0, "snapshot": 0.5},
+            }
+            return stack.enter_context(
+                edge_node(place, server.address, broker, "kit", **settings, **sections)
             )
-        )
-        pages = {NodeId("lab", "a"): page(node.log())}
+
+        hybrid = node("hybrid", audit={"share": 1.0})
+        cloud_only = node("cloud-only", gate={"policy": "always_cloud"})
+        pages = {NodeId("lab", "hybrid"): page(hybrid.log())}
         watching = open_prometheus(folder, pages, [page(server.ready)], SCRAPES)
-        yield Live(node, stack.enter_context(watching).url)
+        yield Live(hybrid, cloud_only, stack.enter_context(watching).url)
 
 
 def page(said: str) -> str:
@@ -286,11 +293,11 @@ def test_who_asks_for_what_is_not_there_finds_nothing(live: Live) -> None:
 
 
 def test_a_node_that_is_scraped_and_shown_by_the_fleet_counts_once(live: Live) -> None:
-    live.unknown({"count(tidegate_queued_results) == 2", "tidegate_node_up"})
-    assert live.values("count(tidegate_samples_total)") == [2]
+    live.unknown({'count(tidegate_samples_total{node="hybrid"}) == 2'})
+    assert live.values('count(tidegate_samples_total{node="hybrid"})') == [2]
     asked = {query.panel: query.substituted for query in queries()}
-    assert live.values(asked["fleet: Nodes online"]) == [1]
-    assert live.values("count(site_node:tidegate_agreement:ratio)") == [1]
+    assert live.values(asked["fleet: Nodes online"]) == [2]
+    assert live.values('count(site_node:tidegate_offloaded:ratio5m{node="hybrid"})') == [1]
     assert live.values("count(up == 1)") == [2]
 
 
