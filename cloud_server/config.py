@@ -55,6 +55,15 @@ class Tls(Section, frozen=True, kw_only=True):
     """Serve only clients with a certificate from this authority (mutual TLS)."""
 
 
+class Rest(Section, frozen=True, kw_only=True):
+    """The protocol over HTTP, with `[tls]` over HTTPS. Without this section there is gRPC alone."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; beyond loopback only with `[tls]`, or with `server.insecure`."""
+    port: Port = 8000
+    """Its port; 0: any free one, printed at start."""
+
+
 class Metrics(Section, frozen=True, kw_only=True):
     """Where Prometheus finds this server."""
 
@@ -132,6 +141,7 @@ class CloudConfig(Section, frozen=True, kw_only=True):
     tls: Tls | None = None
     fleet: Fleet | None = None
     dashboard: Dashboard | None = None
+    rest: Rest | None = None
     metrics: Metrics = Metrics()
 
 

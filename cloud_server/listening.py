@@ -34,14 +34,14 @@ def address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def require_private(config: CloudConfig) -> None:
+def require_private(config: CloudConfig, section: str = "server", host: str | None = None) -> None:
     """Refuse to speak plaintext beyond this machine, unless told to."""
-    host = config.server.host
-    if config.tls or all(ipaddress.ip_address(ip).is_loopback for ip in _resolve("server", host)):
+    host = host or config.server.host
+    if config.tls or all(ipaddress.ip_address(ip).is_loopback for ip in _resolve(section, host)):
         return
     if not config.server.insecure:
         raise ListenError(
-            "server", host, "is reachable from other machines: give [tls] cert and key, or say --insecure"
+            section, host, "is reachable from other machines: give [tls] cert and key, or say --insecure"
         )
     log.warning("listening on %s WITHOUT ENCRYPTION OR LOGIN: whoever reaches it can use the models", host)
 

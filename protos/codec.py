@@ -42,14 +42,19 @@ class CodecError(ValueError):
     """A tensor that is not what it says it is; the message says what is wrong with which tensor."""
 
 
-class TensorHeader(Protocol):
-    """What ``InferInputTensor`` and ``InferOutputTensor`` have in common."""
+class Header(Protocol):
+    """What is said of every tensor."""
 
     name: str
     datatype: str
 
     @property
     def shape(self) -> Any: ...
+
+
+class TensorHeader(Header, Protocol):
+    """What ``InferInputTensor`` and ``InferOutputTensor`` have in common."""
+
     @property
     def contents(self) -> pb.InferTensorContents: ...
     def HasField(self, field_name: Any) -> bool: ...  # noqa: N802 - protobuf's name
@@ -129,14 +134,49 @@ def _tensors(headers: Any, raws: Any) -> dict[str, Tensor]:
     return arrays
 
 
+def from_raw(header: Header, raw: bytes) -> Tensor:
+    """The array in raw contents, read-only."""
+    return _shaped(header, _from_raw(header, _dtype(header), raw))
+
+
+def from_json(header: Header, data: Any) -> Tensor:
+    """The array in JSON's values, nested as its shape or flat; text stands for BYTES."""
+    dtype = _dtype(header)
+    try:
+        flat = np.fromiter(_texts(data), object) if dtype.hasobject else np.array(data).ravel()
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        raise CodecError(f"tensor {header.name!r}: its data are no {header.datatype}") from None
+    return _shaped(header, flat if dtype.hasobject else _narrow(header, flat, dtype))
+
+
+def to_json(name: str, array: Tensor) -> list[Any]:
+    """Row-major values for JSON, flat; ``CodecError`` if there are bytes that are no text."""
+    if not array.dtype.hasobject:
+        values: list[Any] = array.ravel().tolist()
+        return values
+    try:
+        return [item.decode() for item in array.ravel()]
+    except UnicodeDecodeError:
+        raise CodecError(f"tensor {name!r}: holds bytes that are no text, ask for binary data") from None
+
+
 def _tensor(header: TensorHeader, raw: bytes | None) -> Tensor:
+    if raw is None:
+        return _shaped(header, _from_typed(header, _dtype(header)))
+    if header.HasField("contents"):
+        raise CodecError(f"tensor {header.name!r}: has both raw and typed contents")
+    return from_raw(header, raw)
+
+
+def _dtype(header: Header) -> np.dtype[Any]:
     dtype = DTYPES.get(header.datatype)
     if dtype is None:
         raise CodecError(f"tensor {header.name!r}: unknown datatype {header.datatype!r}")
-    if raw is not None and header.HasField("contents"):
-        raise CodecError(f"tensor {header.name!r}: has both raw and typed contents")
+    return dtype
+
+
+def _shaped(header: Header, flat: Tensor) -> Tensor:
     count = _count(header)
-    flat = _from_typed(header, dtype) if raw is None else _from_raw(header, dtype, raw, count)
     if flat.size != count:
         raise CodecError(
             f"tensor {header.name!r}: {flat.size} elements, shape {list(header.shape)} needs {count}"
@@ -147,7 +187,7 @@ def _tensor(header: TensorHeader, raw: bytes | None) -> Tensor:
         raise CodecError(f"tensor {header.name!r}: impossible shape {list(header.shape)}") from None
 
 
-def _count(header: TensorHeader) -> int:
+def _count(header: Header) -> int:
     """Number of elements, as a Python int: 2**63 x 2 must not overflow into something small."""
     count = 1
     for size in header.shape:
@@ -157,7 +197,8 @@ def _count(header: TensorHeader) -> int:
     return count
 
 
-def _from_raw(header: TensorHeader, dtype: np.dtype[Any], raw: bytes, count: int) -> Tensor:
+def _from_raw(header: Header, dtype: np.dtype[Any], raw: bytes) -> Tensor:
+    count = _count(header)
     if dtype.hasobject:
         return np.fromiter(_split(header.name, raw), dtype=object)
     if len(raw) != count * dtype.itemsize:
@@ -186,11 +227,29 @@ def _from_typed(header: TensorHeader, dtype: np.dtype[Any]) -> Tensor:
     values = getattr(header.contents, field)
     if dtype.hasobject:
         return np.fromiter(values, dtype=object, count=len(values))
-    wide = np.array(values)
-    flat = wide.astype(dtype)
+    return _narrow(header, np.array(values), dtype)
+
+
+def _narrow(header: Header, wide: Tensor, dtype: np.dtype[Any]) -> Tensor:
+    """The same numbers as ``dtype``, none of them changed by more than rounding."""
+    if wide.size and wide.dtype.kind not in ("b" if dtype.kind == "b" else "iuf"):
+        raise CodecError(f"tensor {header.name!r}: its data are no {header.datatype}")
+    with np.errstate(invalid="ignore", over="ignore"):
+        flat = wide.astype(dtype)
     if dtype.kind in "iu" and not np.array_equal(flat, wide):
         raise CodecError(f"tensor {header.name!r}: a value does not fit in {header.datatype}")
     return flat
+
+
+def _texts(data: Any) -> Iterator[bytes]:
+    """The elements of a BYTES tensor in JSON, nested or not; ``TypeError`` if one is no text."""
+    if isinstance(data, list):
+        for item in data:
+            yield from _texts(item)
+    elif isinstance(data, str):
+        yield data.encode()
+    else:
+        raise TypeError
 
 
 def _to_typed(array: Tensor) -> pb.InferTensorContents:

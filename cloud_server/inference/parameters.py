@@ -25,20 +25,21 @@ def call(request_id: str, parameters: Parameters, left: float | None = None) -> 
 
     ``timeout`` is in microseconds, 0 for none; the sooner of both counts. ``BadInput`` if it is no number.
     """
-    timeout = _number(parameters, "timeout") / 1e6 or math.inf
+    timeout = number(parameters, "timeout") / 1e6 or math.inf
     least = min(timeout, math.inf if left is None else left)
     deadline = time.monotonic() + least if math.isfinite(least) else None
-    return Call(deadline=deadline, priority=_number(parameters, "priority"), id=request_id)
+    return Call(deadline=deadline, priority=number(parameters, "priority"), id=request_id)
 
 
 def classes(parameters: Parameters) -> int:
     """As how many classes an output is wanted; 0: as it is."""
     if "shared_memory_region" in parameters:
         raise NotOffered("this server shares no memory with its callers: ask without shared_memory_region")
-    return _number(parameters, "classification")
+    return number(parameters, "classification")
 
 
-def _number(parameters: Parameters, name: str) -> int:
+def number(parameters: Parameters, name: str) -> int:
+    """A whole number, 0 or more, and 0 if it is not there; ``BadInput`` if it is something else."""
     value = parameters.get(name, 0)
     if type(value) is not int or not 0 <= value < _LARGEST:
         raise BadInput(f"parameter {name!r}: {value!r}, expected a whole number, 0 or more")

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import grpc
 
@@ -35,7 +35,8 @@ def serve(config: CloudConfig, meter: Meter) -> Iterator[tuple[str, Repository]]
         port = listening.open_port(server, config)
         server.start()
         try:
-            yield listening.address(config.server.host, port), repository
+            with _rest(config, servicer, answering, meter):
+                yield listening.address(config.server.host, port), repository
         finally:
             withdraw()
             servicer.ModelStreamInfer.close()
@@ -47,7 +48,22 @@ def serve(config: CloudConfig, meter: Meter) -> Iterator[tuple[str, Repository]]
 def check(config: CloudConfig) -> Repository:
     """Everything that ``serve`` does before it answers; raises what it would raise."""
     listening.prepare(config)
+    if config.rest:
+        from cloud_server.rest import serving
+
+        serving.check(config, config.rest)
     return loading.load(config.models, Meter())
+
+
+def _rest(
+    config: CloudConfig, servicer: InferenceServicer, answering: Answering, meter: Meter
+) -> AbstractContextManager[object]:
+    """The same over HTTP, where the settings say so."""
+    if config.rest is None:
+        return nullcontext()
+    from cloud_server.rest import serving
+
+    return serving.serve(config, servicer, answering, meter)
 
 
 def _options(repository: Repository) -> list[tuple[str, int]]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
+from typing import Any
 
 import grpc
 
@@ -85,6 +86,6 @@ class Streams:
         return response
 
 
-def raw(handler: "grpc.RpcMethodHandler[bytes, bytes]") -> "grpc.RpcMethodHandler[bytes, bytes]":
+def raw(handler: Any) -> Any:
     """The same, without a parser before it."""
     return grpc.stream_stream_rpc_method_handler(handler.stream_stream)

@@ -31,9 +31,8 @@ class Stream:
     def __init__(self, channel: grpc.Channel) -> None:
         self._requests: SimpleQueue[bytes | None] = SimpleQueue()
         parse = pb.ModelStreamInferResponse.FromString
-        self.call: Any = channel.stream_stream(METHOD, None, parse)(
-            iter(self._requests.get, None), timeout=30
-        )
+        multicallable: Any = channel.stream_stream(METHOD, None, parse)
+        self.call = multicallable(iter(self._requests.get, None), timeout=30)
 
     def ask(self, request: Any) -> pb.ModelStreamInferResponse:
         message = request if isinstance(request, bytes) else request.SerializeToString()
@@ -146,7 +145,7 @@ def test_a_server_that_stops_ends_idle_streams_first(serve: Serve, models: dict[
         opened.ask(good())
         began = time.monotonic()
     assert time.monotonic() - began < 20
-    with pytest.raises(grpc.RpcError):
+    with pytest.raises((grpc.RpcError, StopIteration)):  # cancelled as it waited, or ended before it did
         opened.ask(good())
     opened.end()
     channel.close()

@@ -1,0 +1,195 @@
+"""What answers where, over HTTP. The tables of errors and of metrics are those of gRPC."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from concurrent.futures import Executor
+from functools import partial
+from typing import Any
+
+import grpc
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from cloud_server.errors import BadInput, UnknownModel, refusal
+from cloud_server.inference.answering import Answering
+from cloud_server.metrics import Meter
+from cloud_server.rest import body as bodies
+from protos import inference_pb2 as pb
+
+_HTTP = {
+    grpc.StatusCode.OK: 200,
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+    grpc.StatusCode.UNIMPLEMENTED: 501,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+}
+"""The status over HTTP of one over gRPC; 500 for any other."""
+_SPLIT = "Inference-Header-Content-Length"
+
+_MODEL = "/v2/models/{of}"
+_FLAGS = {"live", "ready"}
+_CALLS: tuple[tuple[str, str, str, Any], ...] = (
+    ("GET", "/v2", "ServerMetadata", pb.ServerMetadataRequest),
+    ("GET", "/v2/health/live", "ServerLive", pb.ServerLiveRequest),
+    ("GET", "/v2/health/ready", "ServerReady", pb.ServerReadyRequest),
+    ("GET", "/v2/models/stats", "ModelStatistics", pb.ModelStatisticsRequest),
+    ("GET", _MODEL, "ModelMetadata", pb.ModelMetadataRequest),
+    ("GET", f"{_MODEL}/ready", "ModelReady", pb.ModelReadyRequest),
+    ("GET", f"{_MODEL}/stats", "ModelStatistics", pb.ModelStatisticsRequest),
+    ("POST", "/v2/repository/index", "RepositoryIndex", pb.RepositoryIndexRequest),
+    ("POST", "/v2/repository/models/{model}/load", "RepositoryModelLoad", pb.RepositoryModelLoadRequest),
+    (
+        "POST",
+        "/v2/repository/models/{model}/unload",
+        "RepositoryModelUnload",
+        pb.RepositoryModelUnloadRequest,
+    ),
+)
+"""All calls but inference: verb, path, the servicer's method, its request."""
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class TooLarge(BadInput):
+    """A body that is refused unread; 413."""
+
+
+class Headers:
+    """What a servicer needs of a gRPC context: its metadata become headers."""
+
+    def __init__(self) -> None:
+        self.headers: dict[str, str] = {}
+
+    def set_trailing_metadata(self, metadata: Iterable[tuple[str, str]]) -> None:
+        """As in gRPC."""
+        self.headers.update(metadata)
+
+
+class Rest:
+    """The calls of the protocol, by a gRPC servicer: one core behind two skins."""
+
+    def __init__(self, servicer: Any, answering: Answering, meter: Meter, pool: Executor) -> None:
+        self._servicer, self._answering, self._meter, self._pool = servicer, answering, meter, pool
+
+    async def infer(self, request: Request) -> Response:
+        """One inference; the facts of the answer are headers."""
+        body, size = await self._body(request), _number(request, _SPLIT)
+        work = partial(self._infer, request.path_params, body, size)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    def _infer(self, path: Mapping[str, str], body: bytes, size: int | None) -> Response:
+        asked, question = bodies.read(path["model"], path.get("version", ""), body, size)
+        answer = self._answering.answer(question)
+        content, split = bodies.write(asked, answer)
+        if split is None:
+            return Response(content, headers=dict(answer.facts), media_type="application/json")
+        headers = {_SPLIT: str(split), **dict(answer.facts)}
+        return Response(content, headers=headers, media_type="application/octet-stream")
+
+    def call(self, method: str, message: Any) -> Handler:
+        """Any other call: model and version in the path fill the request."""
+        names = message.DESCRIPTOR.fields_by_name
+
+        async def call(request: Request) -> Response:
+            given = request.path_params
+            filled = {
+                field: given[part]
+                for part, field in (("model", "name"), ("model", "model_name"), ("version", "version"))
+                if part in given and field in names
+            }
+            context, behave = Headers(), getattr(self._servicer, method)
+            work = partial(behave, message(**filled), context)
+            answer = await asyncio.get_running_loop().run_in_executor(self._pool, work)
+            return _json(_flat(method, _plain(answer)), headers=context.headers)
+
+        return call
+
+    async def _body(self, request: Request) -> bytes:
+        """All of it; what is too large is refused before it is read, what is packed before it is unpacked."""
+        if request.headers.get("content-encoding", "identity") != "identity":
+            raise BadInput("Content-Encoding: send the body as it is, it is not unpacked here")
+        most = self._answering.repository.request_bytes
+        if (_number(request, "content-length") or 0) > most:
+            raise TooLarge(f"the body is larger than {most} bytes")
+        parts, size = list[bytes](), 0
+        async for part in request.stream():
+            parts.append(part)
+            size += len(part)
+            if size > most:
+                raise TooLarge(f"the body is larger than {most} bytes")
+        self._meter.received.inc(size)
+        return b"".join(parts)
+
+    def counted(self, method: str, answer: Handler) -> Handler:
+        """The same, counted, with an error turned into its status."""
+
+        async def counted(request: Request) -> Response:
+            start, meter, code = time.perf_counter(), self._meter, grpc.StatusCode.OK
+            with meter.in_flight.track_inprogress():
+                try:
+                    response = await answer(request)
+                except Exception as error:  # noqa: BLE001 - nothing but a status leaves the server
+                    code, reason = refusal(error)
+                    status = 413 if isinstance(error, TooLarge) else _HTTP.get(code, 500)
+                    response = _json({"error": reason}, status)
+            meter.sent.inc(len(response.body))
+            meter.durations.labels(f"REST {method}").observe(time.perf_counter() - start)
+            meter.requests.labels(f"REST {method}", code.name).inc()
+            return response
+
+        return counted
+
+
+def app(servicer: Any, answering: Answering, meter: Meter, pool: Executor) -> Starlette:
+    """The application over a ``GRPCInferenceService``."""
+    rest = Rest(servicer, answering, meter, pool)
+    calls: list[tuple[str, str, str, Handler]] = [("POST", f"{_MODEL}/infer", "ModelInfer", rest.infer)]
+    calls += [(verb, path, method, rest.call(method, message)) for verb, path, method, message in _CALLS]
+    return Starlette(
+        routes=[
+            Route(path.replace("{of}", of), rest.counted(method, answer), methods=[verb])
+            for verb, path, method, answer in calls
+            for of in (("{model}", "{model}/versions/{version}") if "{of}" in path else ("",))
+        ]
+    )
+
+
+def _flat(method: str, answer: dict[str, Any]) -> Any:
+    """As HTTP has it: a list of models, and nothing but a status where gRPC has a boolean."""
+    if answer == {"ready": False}:
+        raise UnknownModel("it is not ready")
+    return answer["models"] if method == "RepositoryIndex" else None if answer.keys() <= _FLAGS else answer
+
+
+def _plain(message: Any) -> Any:
+    """A message as JSON's values: every field, and numbers as numbers."""
+    if not hasattr(message, "DESCRIPTOR"):
+        return message
+    return {field.name: _value(field, getattr(message, field.name)) for field in message.DESCRIPTOR.fields}
+
+
+def _value(field: Any, value: Any) -> Any:
+    if field.message_type and field.message_type.GetOptions().map_entry:
+        return {key: _plain(one) for key, one in value.items()}
+    return [_plain(one) for one in value] if field.is_repeated else _plain(value)
+
+
+def _json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    content = b"" if value is None else msgspec.json.encode(value)
+    return Response(content, status, headers, media_type="application/json")
+
+
+def _number(request: Request, header: str) -> int | None:
+    text = request.headers.get(header)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) < 16):
+        raise BadInput(f"{header}: {text[:40]!r} is no number")
+    return int(text)

@@ -1,0 +1,107 @@
+"""Requests and responses of inference as HTTP carries them: JSON, then the tensors that are binary.
+
+The header ``Inference-Header-Content-Length`` says where the JSON ends.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from cloud_server.errors import BadInput
+from cloud_server.inference import parameters
+from cloud_server.inference.answering import Answer, Question, Wanted
+from protos import codec
+from protos.codec import Tensor
+
+SIZE = "binary_data_size"
+
+
+class Given(msgspec.Struct):
+    """A tensor that comes."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    parameters: dict[str, Any] = {}
+    data: Any = None
+
+
+class Output(msgspec.Struct):
+    """A tensor that is asked for."""
+
+    name: str
+    parameters: dict[str, Any] = {}
+
+
+class Request(msgspec.Struct):
+    """The JSON of a request; what else is in it is passed over."""
+
+    inputs: list[Given]
+    id: str = ""
+    parameters: dict[str, Any] = {}
+    outputs: list[Output] = []
+
+    def binary(self, output: str) -> bool:
+        """Whether this output is to come as bytes."""
+        every = self.parameters.get("binary_data_output", False)
+        asked = {it.name: it.parameters.get("binary_data", every) for it in self.outputs}
+        return asked.get(output, every) is True
+
+
+_DECODER = msgspec.json.Decoder(Request)
+
+
+def read(model: str, version: str, body: bytes, json_size: int | None) -> tuple[Request, Question]:
+    """A request, and what it asks; ``BadInput`` if it is none. ``json_size``: ``None`` for all of it."""
+    end = len(body) if json_size is None else json_size
+    if not 0 <= end <= len(body):
+        raise BadInput(f"Inference-Header-Content-Length: {end}, the body has {len(body)} bytes")
+    try:
+        request = _DECODER.decode(body[:end] if end < len(body) else body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise BadInput(f"the JSON is no inference request: {error}") from None
+    return request, Question(
+        model=model,
+        version=version,
+        tensors=partial(_tensors, request, body, end),
+        wanted=[Wanted(it.name, parameters.classes(it.parameters)) for it in request.outputs],
+        call=parameters.call(request.id, request.parameters),
+    )
+
+
+def write(request: Request, answer: Answer) -> tuple[bytes, int | None]:
+    """The body of a response, and the size of its JSON if there is more behind it."""
+    raws = {name: codec.to_bytes(array) for name, array in answer.tensors.items() if request.binary(name)}
+    outputs = [_output(name, array, raws.get(name)) for name, array in answer.tensors.items()]
+    card = answer.card
+    head = {"model_name": card.name, "model_version": card.version, "outputs": outputs}
+    if request.id:
+        head["id"] = request.id
+    text = msgspec.json.encode(head)
+    return b"".join([text, *raws.values()]), len(text) if raws else None
+
+
+def _tensors(request: Request, body: bytes, at: int) -> Mapping[str, Tensor]:
+    arrays: dict[str, Tensor] = {}
+    for given in request.inputs:
+        if given.name in arrays:
+            raise BadInput(f"tensor {given.name!r} is given twice")
+        if SIZE not in given.parameters:
+            arrays[given.name] = codec.from_json(given, given.data)
+            continue
+        start, at = at, at + parameters.number(given.parameters, SIZE)
+        if at > len(body) or given.data is not None:
+            raise BadInput(f"tensor {given.name!r}: {SIZE} is more than there is, or not all there is")
+        arrays[given.name] = codec.from_raw(given, body[start:at])
+    if at != len(body):
+        raise BadInput(f"{len(body) - at} bytes are behind the last tensor")
+    return arrays
+
+
+def _output(name: str, array: Tensor, raw: bytes | None) -> dict[str, Any]:
+    head = {"name": name, "datatype": codec.datatype(array.dtype), "shape": array.shape}
+    if raw is None:
+        return head | {"data": codec.to_json(name, array)}
+    return head | {"parameters": {SIZE: len(raw)}}

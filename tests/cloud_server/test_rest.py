@@ -1,0 +1,241 @@
+"""The protocol over HTTP: by an independent client, and by hand where a client must misbehave."""
+
+import json
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cloud_server.errors import ListenError
+from cloud_server.server import Running
+from protos import artifact, image
+from tests.cloud_server.conftest import Serve
+from tests.cloud_server.graphs import plain
+
+triton = pytest.importorskip("tritonclient.http", reason="needs tritonclient[http]", exc_type=ImportError)
+
+ROWS = np.array([[1, 0, 0], [0, 2, 0]], np.float32)
+X = {"name": "x", "shape": [2, 3], "datatype": "FP32", "data": ROWS.tolist()}
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def served(serve: Serve, models: dict[str, Path]) -> Iterator[tuple[str, Running]]:
+    port = free_port()
+    with serve(*models.values(), rest__port=port) as running:
+        yield f"127.0.0.1:{port}", running
+
+
+@pytest.fixture(scope="module")
+def address(served: tuple[str, Running]) -> str:
+    return served[0]
+
+
+@pytest.fixture
+def client(address: str) -> Iterator[Any]:
+    with triton.InferenceServerClient(address) as client:
+        yield client
+
+
+def ask(
+    address: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+) -> tuple[int, Any, dict[str, str]]:
+    """(status, JSON or bytes, headers)."""
+    data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+    request = urllib.request.Request(f"http://{address}/{path}", data, headers or {})
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, _content(answer), dict(answer.headers)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, _content(error), dict(error.headers)
+
+
+def _content(answer: Any) -> Any:
+    content = answer.read()
+    return (
+        json.loads(content) if content and answer.headers["content-type"] == "application/json" else content
+    )
+
+
+def given(name: str, array: np.ndarray, datatype: str, *, binary: bool) -> Any:
+    tensor = triton.InferInput(name, array.shape, datatype)
+    return tensor.set_data_from_numpy(array, binary_data=binary)
+
+
+def wanted(name: str, *, binary: bool, classes: int = 0) -> Any:
+    return triton.InferRequestedOutput(name, binary_data=binary, class_count=classes)
+
+
+def test_health_and_metadata(client: Any) -> None:
+    assert client.is_server_live()
+    assert client.is_server_ready()
+    assert client.is_model_ready("cloud", "1")
+    assert not client.is_model_ready("absent")
+    assert client.get_server_metadata()["name"] == "tidegate"
+    metadata = client.get_model_metadata("cloud")
+    assert metadata["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 3]}]
+
+
+def test_index_and_statistics(client: Any, models: dict[str, Path]) -> None:
+    assert {it["name"] for it in client.get_model_repository_index()} == models.keys()
+    client.infer("plain", [given("x", ROWS, "FP32", binary=True)])
+    (found,) = client.get_inference_statistics("plain")["model_stats"]
+    assert found["inference_count"] >= 2
+    assert found["inference_stats"]["success"]["ns"] > 0
+    assert len(client.get_inference_statistics()["model_stats"]) == len(models)
+
+
+@pytest.mark.parametrize("binary", [(True, True), (True, False), (False, True), (False, False)])
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("cloud", "logits", ROWS, "FP32"),
+        ("bytes", "y", np.arange(5, dtype=np.uint8), "UINT8"),
+        ("text", "y", np.array(["Ebbe", "größer", ""], object), "BYTES"),
+    ],
+    ids=lambda case: case[0],
+)
+def test_tensors_travel_both_ways(client: Any, case: tuple[Any, ...], binary: tuple[bool, bool]) -> None:
+    (model, output, array, datatype), (there, back) = case, binary
+    x = given("x", array, datatype, binary=there)
+    answer = client.infer(model, [x], outputs=[wanted(output, binary=back)], request_id="7")
+    found = answer.as_numpy(output).tolist()
+    if datatype == "BYTES":
+        found = [it.decode() if isinstance(it, bytes) else it for it in found]
+    assert found == (10 * array if model == "cloud" else array).tolist()
+    assert answer.get_response()["id"] == "7"
+
+
+def test_half_precision_travels_as_bytes(client: Any) -> None:
+    x = np.array([0.5, 2], np.float16)
+    answer = client.infer("half", [given("x", x, "FP16", binary=True)])
+    np.testing.assert_array_equal(answer.as_numpy("y"), x)
+
+
+def test_encoded_images_travel_as_bytes(client: Any) -> None:
+    encoded = np.array([image.encode(plain(1))], object)
+    answer = client.infer("colour", [given("x", encoded, "BYTES", binary=True)])
+    assert answer.as_numpy("logits").tolist() == [[0, 200, 0]]
+
+
+def test_classification(client: Any) -> None:
+    answer = client.infer(
+        "cloud",
+        [given("x", ROWS, "FP32", binary=True)],
+        outputs=[wanted("logits", binary=True, classes=1)],
+    )
+    assert answer.as_numpy("logits").tolist() == [[b"10.000000:0:red"], [b"20.000000:1:green"]]
+
+
+def test_plain_json_needs_nothing_else(address: str, models: dict[str, Path]) -> None:
+    status, answer, headers = ask(address, "v2/models/cloud/versions/1/infer", {"inputs": [X]})
+    assert (status, answer["model_name"], answer["model_version"]) == (200, "cloud", "1")
+    assert answer["outputs"] == [
+        {"name": "logits", "datatype": "FP32", "shape": [2, 3], "data": [10, 0, 0, 0, 20, 0]}
+    ]
+    assert headers["tidegate-model-sha256"] == artifact.digest(models["cloud"] / "model.onnx")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "reason"),
+    [
+        ("v2/models/absent/infer", {"inputs": [X]}, 404, "no model 'absent'"),
+        ("v2/models/cloud/infer", b"{", 400, "no inference request"),
+        ("v2/models/cloud/infer", b"[" * 100_000, 400, "no inference request"),
+        ("v2/models/cloud/infer", b'{"inputs":[], "id":"\xff"}', 400, "no inference request"),
+        ("v2/models/cloud/infer", {"inputs": [X, X]}, 400, "given twice"),
+        ("v2/models/cloud/infer", {"inputs": [X | {"data": [1, 2]}]}, 400, "2 elements"),
+        ("v2/models/cloud/infer", {"inputs": [X | {"data": [[1], 2]}]}, 400, "no FP32"),
+        ("v2/models/cloud/infer", {"inputs": [X | {"data": ["1"] * 6}]}, 400, "no FP32"),
+        ("v2/models/cloud/infer", {"inputs": [X | {"data": None}]}, 400, "no FP32"),
+        ("v2/models/cloud/infer", {"inputs": [X | {"shape": [2**63, 2**63]}]}, 400, "elements"),
+        ("v2/models/cloud/infer", {"inputs": [X | {"datatype": "FP7"}]}, 400, "unknown datatype"),
+        (
+            "v2/models/bytes/infer",
+            {"inputs": [{"name": "x", "shape": [1], "datatype": "UINT8", "data": [256]}]},
+            400,
+            "does not fit",
+        ),
+        (
+            "v2/models/cloud/infer",
+            {"inputs": [X], "parameters": {"timeout": "x"}},
+            400,
+            "parameter 'timeout'",
+        ),
+        ("v2/models/cloud/infer", {"inputs": [X], "parameters": {"timeout": 1}}, 504, "time was over"),
+    ],
+)
+def test_a_refusal_has_its_status_and_reason(
+    address: str, path: str, body: Any, status: int, reason: str
+) -> None:
+    found, answer, _ = ask(address, path, body)
+    assert found == status
+    assert reason in answer["error"]
+
+
+@pytest.mark.parametrize("split", ["-1", "x", "1000000", "9" * 5000, "²"])
+def test_a_false_split_is_refused(address: str, split: str) -> None:
+    headers = {"Inference-Header-Content-Length": split.encode().decode("latin-1")}
+    status, answer, _ = ask(address, "v2/models/cloud/infer", {"inputs": [X]}, headers)
+    assert status == 400
+    assert "Inference-Header-Content-Length" in answer["error"]
+
+
+@pytest.mark.parametrize("size", [23, 25, 2**40, -1, True, "24"])
+def test_a_false_size_is_refused(address: str, size: Any) -> None:
+    head = json.dumps(
+        {
+            "inputs": [
+                {"name": "x", "shape": [2, 3], "datatype": "FP32", "parameters": {"binary_data_size": size}}
+            ]
+        }
+    ).encode()
+    headers = {"Inference-Header-Content-Length": str(len(head))}
+    assert ask(address, "v2/models/cloud/infer", head + ROWS.tobytes(), headers)[0] == 400
+
+
+def test_a_body_that_is_too_large_is_not_read(served: tuple[str, Running]) -> None:
+    address, running = served
+    host, _, port = address.partition(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        size = running.repository.request_bytes + 1
+        head = f"POST /v2/models/cloud/infer HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n"
+        connection.sendall(head.encode())
+        assert b" 413 " in connection.recv(1 << 16)
+
+
+def test_a_body_that_is_packed_is_not_unpacked(address: str) -> None:
+    status, answer, _ = ask(address, "v2/models/cloud/infer", b"x", {"Content-Encoding": "gzip"})
+    assert (status, answer["error"].partition(":")[0]) == (400, "Content-Encoding")
+
+
+def test_calls_are_counted_beside_those_of_grpc(served: tuple[str, Running]) -> None:
+    address, running = served
+
+    def count() -> float:
+        labels = {"method": "REST ModelInfer", "code": "NOT_FOUND"}
+        return running.meter.registry.get_sample_value("tidegate_requests_total", labels) or 0
+
+    before = count()
+    ask(address, "v2/models/absent/infer", {"inputs": []})
+    assert count() == before + 1
+
+
+def test_it_does_not_listen_to_all_the_world_unasked(serve: Serve, models: dict[str, Path]) -> None:
+    flags = {"rest__host": "0.0.0.0", "rest__port": free_port()}
+    with (
+        pytest.raises(ListenError, match=r"\[rest\] 0\.0\.0\.0: is reachable"),
+        serve(models["plain"], **flags),
+    ):
+        pass
