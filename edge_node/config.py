@@ -77,7 +77,7 @@ class Budget(Section, frozen=True, kw_only=True):
     """What offloading may take: each bound that is set holds. Audits have their own."""
 
     offload_share: Annotated[float, Meta(gt=0, le=1)] | None = None
-    """Share of the samples to send, in the long run; the least certain go."""
+    """Share of the samples to send, in the long run; the least certain go. Takes policy `threshold`."""
     bytes_per_second: Annotated[float, Meta(gt=0)] | None = None
     """Payload to send a second; a minute's worth at once."""
     bytes_per_day: Annotated[float, Meta(gt=0)] | None = None

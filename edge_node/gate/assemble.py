@@ -55,6 +55,10 @@ def oversee(
     ``NodeError`` for a budget that this gate has no pace for.
     """
     by_threshold = SEDNA.get(settings.gate.policy, settings.gate.policy) == "threshold"
+    if settings.budget.offload_share and not by_threshold:
+        raise NodeError(
+            f"[budget] offload_share moves a threshold: policy {settings.gate.policy} has its own"
+        )
     certified = by_threshold and settings.gate.threshold is None
     found = contract.load(artifact) if certified else None
     standing = _standing(settings.certificate, artifact, found, gate)

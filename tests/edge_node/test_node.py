@@ -22,11 +22,12 @@ from protos.artifact import Artifact
 from protos.result import Result
 from tests.edge_node.clouds import HOST, cloud
 from tests.fakes import Kept
-from tests.ledger import exposition, results_by_reason
+from tests.ledger import exposition, results_by_reason, value
 from tests.models import cloud_artifact, edge_artifact, logarithm, particular
 from tests.nodes import PATIENCE, opened, settings, write_config
 
 SURE, UNSURE = np.array([0, 5, 0], np.float32), np.array([0, 0.5, 0], np.float32)
+IN_FLIGHT = "tidegate_deferrals_in_flight"
 VALIDATOR = jsonschema.Draft202012Validator(contract.schema())
 
 
@@ -282,3 +283,43 @@ def test_an_outbox_that_is_an_old_copy_ends_the_run(tmp_path: Path, artifact: Ar
     with opened(offline(tmp_path, artifact)) as node:
         node.run(Event())
         assert sum(reasons(node).values()) == 10
+
+
+@pytest.mark.parametrize("policy", ["always_edge", "always_cloud", "random"])
+def test_a_budget_that_no_threshold_can_follow_is_refused(
+    tmp_path: Path, artifact: Artifact, policy: str
+) -> None:
+    more: dict[str, dict[str, Any]] = {
+        "gate": {"policy": policy, "threshold": 0.5},
+        "budget": {"offload_share": 0.3},
+    }
+    with (
+        pytest.raises(NodeError, match=f"offload_share moves a threshold: policy {policy} has its own"),
+        opened(settings(tmp_path, artifact, **more)),
+    ):
+        pass
+
+
+def test_the_edge_s_answers_are_audited_whatever_the_policy(tmp_path: Path, artifact: Artifact) -> None:
+    more: dict[str, dict[str, Any]] = {"gate": {"policy": "always_edge"}, "audit": {"share": 1.0}}
+    with cloud() as port, opened(settings(tmp_path, artifact, cloud=to(port), **more)) as node:
+        for _ in range(3):
+            assert node.infer(UNSURE).reason == "confident"
+            assert wait_until(lambda: value(exposition(node.meter.registry), IN_FLIGHT) == 0, PATIENCE)
+        assert value(exposition(node.meter.registry), "tidegate_audits", outcome="answered") == 3
+
+
+def test_without_a_broker_a_provisional_answer_is_corrected_as_well(
+    tmp_path: Path, artifact: Artifact
+) -> None:
+    kept = Kept()
+    more = {"gate": {"policy": "always_cloud"}}
+    with (
+        cloud() as port,
+        opened(settings(tmp_path, artifact, cloud=to(port, delivery="provisional"), **more), kept) as node,
+    ):
+        assert [node.infer(SURE).state for _ in range(5)] == ["provisional"] * 5
+    assert [result.seq for result in kept.results] == list(range(10))
+    assert sorted(it.id for it in kept.results if it.reason == "cloud") == sorted(
+        it.id for it in kept.results if it.reason == "deferred"
+    )
