@@ -24,8 +24,8 @@ Plain = Annotated[
     ),
 ]
 """No name of one kind is taken for a line of another."""
-Label = Annotated[str, Meta(pattern=r"^(?!(site|node|le|quantile)\Z|__)[a-z_][a-z0-9_]{0,31}\Z")]
-"""``site`` and ``node`` are the bridge's to say."""
+Label = Annotated[str, Meta(pattern=r"^(?!(site|node|job|instance|le|quantile)\Z|__)[a-z_][a-z0-9_]{0,31}\Z")]
+"""``site`` and ``node`` are the bridge's to say, ``job`` and ``instance`` Prometheus'."""
 Text = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{0,128}\Z")]
 Labels = Annotated[tuple[Label, ...], Meta(max_length=8)]
 Texts = Annotated[tuple[Text, ...], Meta(max_length=8)]

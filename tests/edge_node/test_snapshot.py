@@ -218,6 +218,8 @@ REFUSED = {
     "another kind": families(["summary", "tidegate_x", [], []]),
     "the site": one(label="site"),
     "the node": one(label="node"),
+    "the job": one(label="job"),
+    "the instance": one(label="instance"),
     "a bucket's label": one(label="le"),
     "a reserved label": one(label="__name__"),
     "a label with a space": one(label="a b"),
