@@ -11,6 +11,7 @@ from pathlib import Path
 from cloud_server import config, server
 from cloud_server.config import CloudConfig
 from cloud_server.errors import StartError
+from cloud_server.metrics import Meter
 from cloud_server.server import Running
 from protos.artifact import ArtifactError
 from protos.image import NoPillow
@@ -22,6 +23,7 @@ examples:
   cloud-server run resnet.onnx --port 9000  any ONNX file, served as "resnet"
   cloud-server run --config cloud.toml      several models, TLS, metrics: all as the file says
   cloud-server check --config cloud.toml    would that start, and what would it do?
+  cloud-server models --config cloud.toml   which versions of [repository], and why not the others?
   cloud-server gaps --config cloud.toml     results that nodes gave up, by number
 
 Settings come from the file, over it TIDEGATE_SECTION__KEY from the environment (such as
@@ -55,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, command, summary in (
         ("run", _run, "serve until SIGTERM, then answer what is under way and stop"),
         ("check", _check, "load everything, serve nothing, print what would be served"),
+        ("models", _models, "load every model, print each version, and why one cannot be served"),
         ("gaps", _gaps, "print which results will never come, as their nodes said"),
     ):
         subparser = commands.add_parser(name, help=summary, description=summary)
@@ -81,8 +84,10 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 
 def _settings(given: argparse.Namespace) -> CloudConfig:
     settings = config.load(given.config, _flags(given))
-    if not settings.models and not settings.fleet:
-        raise StartError("no model: name a folder or an ONNX file, or give --config with [[models]]")
+    if not settings.serves_models and not settings.fleet:
+        raise StartError(
+            "no model: name a folder or an ONNX file, or give --config with [[models]] or [repository]"
+        )
     if settings.dashboard and not settings.fleet:
         raise StartError("[dashboard] shows the nodes of [fleet], which is missing")
     return settings
@@ -104,10 +109,23 @@ def _check(settings: CloudConfig) -> None:
     _say(render(settings))
     for model in checked.repository:
         _say(f"would serve {model.card}")
-    if settings.models:
+    if settings.serves_models:
         _say(f"would accept requests of up to {checked.repository.request_bytes:,} bytes")
     if settings.fleet:
         _say(f"would store {checked.fleet}")
+
+
+def _models(settings: CloudConfig) -> None:
+    if not settings.serves_models:
+        raise StartError("no model: name a folder or an ONNX file, or give --config with [repository]")
+    from cloud_server.inference import loading
+
+    library = loading.load(settings, Meter())
+    for entry in library.index():
+        if entry.reason:
+            _say(f"cannot serve {entry.name} {entry.version}: {entry.reason}")
+        else:
+            _say(f"would serve {library.repository.get(entry.name, entry.version).card}")
 
 
 def _gaps(settings: CloudConfig) -> None:

@@ -3,9 +3,9 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from protos import settings
 from protos.settings import Section
@@ -33,6 +33,19 @@ class Model(Section, frozen=True, kw_only=True):
 
     path: Path
     """An artifact's folder, served under the name in its manifest; or an ONNX file, under its stem."""
+
+
+class Repository(Section, frozen=True, kw_only=True):
+    """Models in a folder, `NAME/VERSION/`: an artifact or a `model.onnx` each. On SIGHUP it is read anew."""
+
+    path: Path
+    """That folder. A version is a number, as for Triton and OpenVINO Model Server."""
+    versions: Literal["latest", "all"] = "latest"
+    """Of each model: the highest version that loads, or every one."""
+    pinned: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """Versions to serve of the models named here, such as `{resnet = [1, 3]}`."""
+    control: bool = False
+    """Callers may load and unload models, by the protocol's repository extension."""
 
 
 class Loading(Section, frozen=True, kw_only=True):
@@ -137,12 +150,18 @@ class CloudConfig(Section, frozen=True, kw_only=True):
 
     server: Server = Server()
     models: tuple[Model, ...] = ()
+    repository: Repository | None = None
     loading: Loading = Loading()
     tls: Tls | None = None
     fleet: Fleet | None = None
     dashboard: Dashboard | None = None
     rest: Rest | None = None
     metrics: Metrics = Metrics()
+
+    @property
+    def serves_models(self) -> bool:
+        """Whether there is inference at all."""
+        return bool(self.models or self.repository)
 
 
 def load(path: Path | None, flags: Mapping[str, object] | None = None) -> CloudConfig:

@@ -4,7 +4,7 @@
 
     CloudError
     ├─ StartError            the server does not start: one line, exit code 2
-    │  ├─ ModelError         a model that cannot be served
+    │  ├─ ModelError         a model that cannot be served; FAILED_PRECONDITION to who asked for it
     │  ├─ ListenError        an address that cannot, or must not, be listened on
     │  ├─ CertificateError   a certificate, key or authority that cannot be used
     │  ├─ SecretError        a file of the fleet's that holds no password or certificate
@@ -106,6 +106,7 @@ class NotOffered(RequestError):
 
 STATUS: dict[type[Exception], grpc.StatusCode] = {
     UnknownModel: grpc.StatusCode.NOT_FOUND,
+    ModelError: grpc.StatusCode.FAILED_PRECONDITION,
     BadInput: grpc.StatusCode.INVALID_ARGUMENT,
     Expired: grpc.StatusCode.DEADLINE_EXCEEDED,
     Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,

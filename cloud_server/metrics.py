@@ -147,6 +147,10 @@ class Meter:
         """Say which model is served."""
         self.model.labels(name).info({"version": version, "precision": precision, "sha256": sha256})
 
+    def withdraw(self, name: str) -> None:
+        """Say that a model is served no more."""
+        self.model.remove(name)
+
 
 class _Server(ThreadingMixIn, WSGIServer):
     """A thread for each scrape."""

@@ -27,6 +27,8 @@ class Running:
     metrics_url: str
     repository: Repository
     meter: Meter
+    reload: Callable[[], None] | None
+    """Reads the folder of models anew, beside all that goes on."""
     fleet: str
     """Whose results go where; empty if nobody's."""
     dashboard: str
@@ -45,6 +47,8 @@ class Checked:
 def run(config: CloudConfig, ready: Callable[[Running], None]) -> None:
     """Serve until SIGTERM or SIGINT, then drain; a second one ends the process at once."""
     with serve(config) as running:
+        if config.repository and (reload := running.reload):
+            signal.signal(signal.SIGHUP, lambda _, __: reload())
         stop = _signals()
         ready(running)
         log.info("%s: draining", _first(stop).name)
@@ -53,11 +57,11 @@ def run(config: CloudConfig, ready: Callable[[Running], None]) -> None:
 def check(config: CloudConfig) -> Checked:
     """Everything that ``serve`` does before it answers; raises what it would raise."""
     listening.require_free("metrics", config.metrics.host, config.metrics.port)
-    repository, fleet = Repository(()), ""
-    if config.models:
+    repository, fleet = Repository(), ""
+    if config.serves_models:
         from cloud_server.inference import serving as inference
 
-        repository = inference.check(config)
+        repository = inference.check(config).repository
     if config.fleet:
         from cloud_server.fleet import serving as results
 
@@ -73,7 +77,8 @@ def check(config: CloudConfig) -> Checked:
 def serve(config: CloudConfig) -> Iterator[Running]:
     """Serve while inside: what has no section in the settings is not even loaded."""
     meter = Meter()
-    address, repository, fleet, dashboard = "", Repository(()), "", ""
+    address, repository, fleet, dashboard = "", Repository(), "", ""
+    reload: Callable[[], None] | None = None
     with ExitStack() as parts:
         port = parts.enter_context(metrics.serve(meter, config.metrics))
         if config.fleet:
@@ -85,13 +90,14 @@ def serve(config: CloudConfig) -> Iterator[Running]:
                 from cloud_server.dashboard import serving as page
 
                 dashboard = parts.enter_context(page.serve(config.dashboard, serving))
-        if config.models:
+        if config.serves_models:
             from cloud_server.inference import serving as inference
 
-            address, repository = parts.enter_context(inference.serve(config, meter))
+            address, library = parts.enter_context(inference.serve(config, meter))
+            repository, reload = library.repository, library.reload
         parts.enter_context(meters.running(config, meter, address))
         url = f"http://{listening.address(config.metrics.host, port)}/metrics"
-        yield Running(address, url, repository, meter, fleet, dashboard)
+        yield Running(address, url, repository, meter, reload, fleet, dashboard)
 
 
 def _first(received: SimpleQueue[signal.Signals]) -> signal.Signals:

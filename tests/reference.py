@@ -71,7 +71,9 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
         return "required"
     if field.default is None:
         return "none"
-    return f"`{msgspec.json.encode(field.default, enc_hook=str).decode()}`"
+    made = field.default_factory is not msgspec.NODEFAULT
+    default = field.default_factory() if made else field.default
+    return f"`{msgspec.json.encode(default, enc_hook=str).decode()}`"
 
 
 def _docs(cls: type) -> dict[str, str]:

@@ -1,14 +1,18 @@
 """From a folder or file to a model that has shown that it runs."""
 
 import logging
-from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cloud_server import config
+from cloud_server.config import CloudConfig
 from cloud_server.errors import ModelError
+from cloud_server.inference import versions
+from cloud_server.inference.library import Library
 from cloud_server.inference.model import Card, Model, show
 from cloud_server.inference.repository import Repository
 from cloud_server.inference.sandbox import try_out
@@ -19,31 +23,38 @@ from protos import artifact, image
 from protos.artifact import Artifact, ImageInput, TensorSpec
 from protos.codec import DTYPES
 
-USUAL = config.Loading()
-
 log = logging.getLogger(__name__)
 
 
-def load(settings: Iterable[config.Model], meter: Meter, limits: config.Loading = USUAL) -> Repository:
-    """Every model, warm; ``ModelError`` if one cannot be served."""
+def load(settings: CloudConfig, meter: Meter) -> Library:
+    """Every model, warm; ``ModelError`` if one of ``[[models]]``, or all of ``[repository]``, cannot be."""
+    open_one = partial(open_model, meter=meter, limits=settings.loading)
     sources: dict[str, Path] = {}
     models = []
-    for path in (model.path for model in settings):
-        model = open_model(path, meter, limits)
+    for path in (model.path for model in settings.models):
+        model = open_one(path)
         if model.card.name in sources:
             raise ModelError(path, f"has the same name as {sources[model.card.name]}: {model.card.name!r}")
         sources[model.card.name] = path
         models.append(model)
-    return Repository(models)
+    library = Library(Repository(models), settings.repository, open_one)
+    if settings.repository:
+        versions.find(settings.repository.path)
+        library.look()
+        if not any(library.repository):
+            raise ModelError(settings.repository.path, "has no model that can be served, as said above")
+    return library
 
 
-def open_model(path: Path, meter: Meter, limits: config.Loading) -> Model:
+def open_model(
+    path: Path, name: str = "", version: str = "", *, meter: Meter, limits: config.Loading
+) -> Model:
     """A model, warm, that has first shown in a sandbox that it does no harm; else ``ModelError``."""
     tried = try_out(path, limits)
     card, session = load_model(path)
     if card.sha256 != tried:
         raise ModelError(path, "changed while it was being loaded")
-    meter.announce(card.name, card.version, card.precision, card.sha256)
+    card = replace(card, name=name or card.name, version=version or card.version)
     return Model(card, session, meter.inference.labels(card.name))
 
 

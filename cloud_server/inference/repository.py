@@ -1,7 +1,9 @@
 """The models that are served."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from math import prod
+from weakref import WeakSet
 
 from cloud_server.errors import UnknownModel
 from cloud_server.inference.model import Card, Model
@@ -19,27 +21,55 @@ TYPED = 2
 
 
 class Repository:
-    """Loaded models by name, one version each."""
+    """Loaded models by name and version. One writes while many read: a change is seen whole or not at all."""
 
-    def __init__(self, models: Iterable[Model]) -> None:
-        self._models = {model.card.name: model for model in models}
+    def __init__(self, models: Iterable[Model] = ()) -> None:
+        self._models: dict[str, dict[str, Model]] = {}
+        self._living = WeakSet[Model]()
+        for model in models:
+            self.put(model.card.name, [model])
 
     def __iter__(self) -> Iterator[Model]:
-        return iter(self._models.values())
+        return chain.from_iterable([list(versions.values()) for versions in self._models.values()])
+
+    def put(self, name: str, models: Sequence[Model]) -> None:
+        """Serve these versions and no other; the last one answers who asks for none in particular.
+
+        A call under way ends on the model that it began on, which is freed after the last one.
+        """
+        self._living.update(models)
+        self._models = {**self._models, name: {model.card.version: model for model in models}}
+
+    def remove(self, name: str) -> None:
+        """Serve this model no more."""
+        self._models = {key: versions for key, versions in self._models.items() if key != name}
 
     def get(self, name: str, version: str = "") -> Model:
         """The model; ``UnknownModel`` names what there is instead."""
-        model = self._models.get(name)
-        if model is None:
+        versions = self.versions(name)
+        if not versions:
             raise UnknownModel(f"no model {name!r}, there is {sorted(self._models)}")
-        if version not in ("", model.card.version):
-            raise UnknownModel(f"model {name!r} has version {model.card.version!r}, not {version!r}")
-        return model
+        if version and version not in versions:
+            raise UnknownModel(f"model {name!r} has versions {list(versions)}, not {version!r}")
+        return versions[version or next(reversed(versions))]
+
+    def names(self) -> list[str]:
+        """Of the models that are served."""
+        return list(self._models)
+
+    def versions(self, name: str) -> dict[str, Model]:
+        """What is served of a model, in the order of ``put``; empty if there is none."""
+        return self._models.get(name) or {}
+
+    def stop(self) -> None:
+        """End every run under way, those on models that are served no more too."""
+        for model in list(self._living):
+            model.stop()
 
     @property
     def request_bytes(self) -> int:
         """The largest request that makes sense for these models."""
-        return max(_request_bytes(model.card) for model in self)
+        return max((_request_bytes(model.card) for model in self), default=SMALLEST)
 
 
 def _request_bytes(card: Card) -> int:

@@ -4,6 +4,7 @@ An error raised here becomes a status in ``interceptors.py``.
 """
 # ruff: noqa: N802 - the protocol's names
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.metadata import version
 
@@ -12,6 +13,8 @@ import grpc
 from cloud_server.errors import NotOffered, UnknownModel
 from cloud_server.inference import parameters
 from cloud_server.inference.answering import Answer, Answering, Question, Wanted
+from cloud_server.inference.aside import aside
+from cloud_server.inference.library import Entry, Library
 from cloud_server.inference.streaming import Streams
 from cloud_server.metrics import Meter
 from protos import codec
@@ -20,18 +23,20 @@ from protos.artifact import TensorSpec
 from protos.identity import MODEL_SHA256
 
 SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
-EXTENSIONS = ("classification", "parameters", "schedule_policy", "statistics")
+EXTENSIONS = ("classification", "model_repository", "parameters", "schedule_policy", "statistics")
 """By the names that Triton gives them."""
 FINAL = "triton_final_response"
 """True: no other response to this request follows."""
-FIXED = "this server loads its models at start: change [[models]] and start it anew"
 
 
 class InferenceServicer:
     """``GRPCInferenceService``, with Triton's extensions."""
 
-    def __init__(self, answering: Answering, meter: Meter) -> None:
-        self._answering, self._repository = answering, answering.repository
+    def __init__(self, answering: Answering, library: Library, meter: Meter) -> None:
+        self._answering, self._repository, self._library = answering, library.repository, library
+        loads = ThreadPoolExecutor(1, "loads")
+        self.RepositoryModelLoad = aside(self._load, loads)
+        self.RepositoryModelUnload = aside(self._unload, loads)
         self.ModelStreamInfer = Streams(self._infer, meter)
 
     def ServerLive(self, _: pb.ServerLiveRequest, __: grpc.ServicerContext) -> pb.ServerLiveResponse:
@@ -61,7 +66,7 @@ class InferenceServicer:
         context.set_trailing_metadata(((MODEL_SHA256, card.sha256),))
         return pb.ModelMetadataResponse(
             name=card.name,
-            versions=[card.version],
+            versions=list(self._repository.versions(card.name)),
             platform="onnxruntime_onnx",
             inputs=map(_metadata, card.inputs),
             outputs=map(_metadata, card.outputs),
@@ -98,23 +103,27 @@ class InferenceServicer:
     def RepositoryIndex(
         self, request: pb.RepositoryIndexRequest, _: grpc.ServicerContext
     ) -> pb.RepositoryIndexResponse:
-        """Every model that is here is ready."""
+        """Every version that is served, and unless only what is ready is asked for, those that failed."""
         _require_unnamed(request.repository_name)
-        index = pb.RepositoryIndexResponse.ModelIndex
-        cards = [model.card for model in self._repository]
-        return pb.RepositoryIndexResponse(
-            models=[index(name=card.name, version=card.version, state="READY") for card in cards]
-        )
+        entries = [it for it in self._library.index() if not (request.ready and it.reason)]
+        return pb.RepositoryIndexResponse(models=map(_listed, entries))
 
-    def RepositoryModelLoad(
-        self, _: pb.RepositoryModelLoadRequest, __: grpc.ServicerContext
+    def _load(
+        self, request: pb.RepositoryModelLoadRequest, _: grpc.ServicerContext
     ) -> pb.RepositoryModelLoadResponse:
-        raise NotOffered(FIXED)
+        """Back when the model serves; an error says why it does not, and what was served still is."""
+        _require_unnamed(request.repository_name)
+        if request.parameters:
+            raise NotOffered("models come from this server's own folder: no parameters are taken")
+        self._library.load(request.model_name)
+        return pb.RepositoryModelLoadResponse()
 
-    def RepositoryModelUnload(
-        self, _: pb.RepositoryModelUnloadRequest, __: grpc.ServicerContext
+    def _unload(
+        self, request: pb.RepositoryModelUnloadRequest, _: grpc.ServicerContext
     ) -> pb.RepositoryModelUnloadResponse:
-        raise NotOffered(FIXED)
+        _require_unnamed(request.repository_name)
+        self._library.unload(request.model_name)
+        return pb.RepositoryModelUnloadResponse()
 
 
 def _question(request: pb.ModelInferRequest, left: float | None) -> Question:
@@ -138,6 +147,13 @@ def _response(request: pb.ModelInferRequest, answer: Answer) -> pb.ModelInferRes
 def _require_unnamed(repository: str) -> None:
     if repository:
         raise NotOffered(f"no repository {repository!r}: there is one, and it has no name")
+
+
+def _listed(entry: Entry) -> pb.RepositoryIndexResponse.ModelIndex:
+    state = "UNAVAILABLE" if entry.reason else "READY"
+    return pb.RepositoryIndexResponse.ModelIndex(
+        name=entry.name, version=entry.version, state=state, reason=entry.reason
+    )
 
 
 def _metadata(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 
 import grpc
 
@@ -12,47 +13,61 @@ from cloud_server.config import CloudConfig
 from cloud_server.inference import loading
 from cloud_server.inference.answering import Answering
 from cloud_server.inference.interceptors import Interceptor
-from cloud_server.inference.repository import Repository
+from cloud_server.inference.library import Library
+from cloud_server.inference.repository import LARGEST, Repository
 from cloud_server.inference.servicer import InferenceServicer
 from cloud_server.metrics import Meter
+from cloud_server.probes import Health
 from protos.inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 
 
 @contextmanager
-def serve(config: CloudConfig, meter: Meter) -> Iterator[tuple[str, Repository]]:
+def serve(config: CloudConfig, meter: Meter) -> Iterator[tuple[str, Library]]:
     """Answer while inside; gives the address and the models.
 
     On leaving: say not serving, answer what is under way, stop.
     """
-    repository = loading.load(config.models, meter)
+    library = loading.load(config, meter)
+    repository = library.repository
     runs = config.server.threads or os.cpu_count() or 1
     answering = Answering(repository, runs)
     with ThreadPoolExecutor(runs, "inference") as pool:
-        server = grpc.server(pool, interceptors=[Interceptor(meter)], options=_options(repository))
-        servicer = InferenceServicer(answering, meter)
+        server = grpc.server(pool, interceptors=[Interceptor(meter)], options=_options(config, repository))
+        servicer = InferenceServicer(answering, library, meter)
         add_GRPCInferenceServiceServicer_to_server(servicer, server)
-        withdraw = probes.add(server, (model.card.name for model in repository))
+        health = probes.add(server)
+        library.watch(partial(_tell, health, meter, repository))
         port = listening.open_port(server, config)
         server.start()
         try:
             with _rest(config, servicer, answering, meter):
-                yield listening.address(config.server.host, port), repository
+                yield listening.address(config.server.host, port), library
         finally:
-            withdraw()
+            health.withdraw()
             servicer.ModelStreamInfer.close()
             server.stop(config.server.grace).wait()
-            for model in repository:
-                model.stop()
+            repository.stop()
 
 
-def check(config: CloudConfig) -> Repository:
+def check(config: CloudConfig) -> Library:
     """Everything that ``serve`` does before it answers; raises what it would raise."""
     listening.prepare(config)
     if config.rest:
         from cloud_server.rest import serving
 
         serving.check(config, config.rest)
-    return loading.load(config.models, Meter())
+    return loading.load(config, Meter())
+
+
+def _tell(health: Health, meter: Meter, repository: Repository, name: str) -> None:
+    """A model has come or gone, or is another one."""
+    served = repository.versions(name)
+    health.tell(name, serving=bool(served))
+    if served:
+        card = repository.get(name).card
+        meter.announce(name, card.version, card.precision, card.sha256)
+    else:
+        meter.withdraw(name)
 
 
 def _rest(
@@ -66,9 +81,12 @@ def _rest(
     return serving.serve(config, servicer, answering, meter)
 
 
-def _options(repository: Repository) -> list[tuple[str, int]]:
+def _options(config: CloudConfig, repository: Repository) -> list[tuple[str, int]]:
     return [
-        ("grpc.max_receive_message_length", repository.request_bytes),
+        (
+            "grpc.max_receive_message_length",
+            max(repository.request_bytes, LARGEST if config.repository else 0),
+        ),
         ("grpc.keepalive_time_ms", 60_000),  # an open stream of a client that is gone ends
         ("grpc.so_reuseport", 0),  # else a second server would quietly share the port
     ]

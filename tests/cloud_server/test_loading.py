@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cloud_server import config
+from cloud_server.config import CloudConfig
 from cloud_server.errors import ModelError
 from cloud_server.inference import loading
 from cloud_server.inference.repository import LARGEST, SMALLEST, Repository
@@ -18,7 +19,8 @@ from tests.models import cloud_artifact, linear
 
 
 def load(*paths: Path) -> Repository:
-    return loading.load([config.Model(path=path) for path in paths], Meter())
+    settings = CloudConfig(models=tuple(config.Model(path=path) for path in paths))
+    return loading.load(settings, Meter()).repository
 
 
 def rewrite(directory: Path, **changes: object) -> None:

@@ -55,7 +55,10 @@ def test_help_and_version(arguments: list[str]) -> None:
 
 
 def test_nothing_to_serve() -> None:
-    assert refused("run") == "no model: name a folder or an ONNX file, or give --config with [[models]]"
+    assert (
+        refused("run")
+        == "no model: name a folder or an ONNX file, or give --config with [[models]] or [repository]"
+    )
 
 
 @pytest.mark.parametrize(
