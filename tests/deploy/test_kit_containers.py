@@ -70,7 +70,7 @@ def test_compose_accepts_the_project() -> None:
 def test_what_compose_mounts_is_there() -> None:
     mounted = re.findall(r"- (\.\.?/\S+?):", COMPOSE.read_text())
     built = re.findall(r"dockerfile: (\S+)", COMPOSE.read_text())
-    assert len(mounted) == 12
+    assert len(mounted) == 13
     assert [
         path for path in mounted if not path.startswith("./secrets/") and not (CONTAINERS / path).exists()
     ] == []
