@@ -92,9 +92,9 @@ def precompiled(path: Path) -> Path:
     return save(path, [node], domains=["com.microsoft"])
 
 
-def bomb(path: Path, gigabytes: int = 256) -> Path:
+def bomb(path: Path, gigabytes: float = 256) -> Path:
     """A hundred bytes that unfold."""
-    shape = numpy_helper.from_array(np.array([gigabytes << 28]), "shape")
+    shape = numpy_helper.from_array(np.array([int(gigabytes * 2**28)]), "shape")
     nodes = [
         helper.make_node("ConstantOfShape", ["shape"], ["c"]),
         helper.make_node("Add", ["x", "c"], ["y"]),
