@@ -23,7 +23,14 @@ from protos.artifact import TensorSpec
 from protos.identity import MODEL_SHA256
 
 SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
-EXTENSIONS = ("classification", "model_repository", "parameters", "schedule_policy", "statistics")
+EXTENSIONS = (
+    "binary_tensor_data",
+    "classification",
+    "model_repository",
+    "parameters",
+    "schedule_policy",
+    "statistics",
+)
 """By the names that Triton gives them."""
 FINAL = "triton_final_response"
 """True: no other response to this request follows."""

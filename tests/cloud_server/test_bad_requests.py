@@ -98,7 +98,7 @@ def test_bad_tensors_are_refused_with_the_reason(stub: Any, case: str) -> None:
     ("name", "version", "reason"),
     [
         ("absent", "", "no model 'absent', there is ['arithmetic', 'bytes', 'cloud', "),
-        ("cloud", "2", "model 'cloud' has version '1', not '2'"),
+        ("cloud", "2", "model 'cloud' has versions ['1'], not '2'"),
     ],
 )
 def test_an_unknown_model_is_not_found(stub: Any, name: str, version: str, reason: str) -> None:
