@@ -51,9 +51,14 @@ def test_it_watches_the_fleet_that_stays_up(tmp_path: Path) -> None:
 
 
 def test_without_one_it_says_so_before_anything_starts(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "deploy.demo", "--prometheus", "--limit", "1", "--out", tmp_path / "run"]
+    command = [sys.executable, "-m", "deploy.demo", "--prometheus", "--limit", "1"]
     ended = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=False, env=environment(PATH=str(tmp_path))
+        [*command, "--out", tmp_path / "run"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(PATH=str(tmp_path)),
     )
     assert ended.returncode == 2
     assert ended.stderr.splitlines()[-1].startswith("demo: no program prometheus: install it")
