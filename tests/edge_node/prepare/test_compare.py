@@ -11,9 +11,9 @@ import numpy as np
 import onnx
 import pytest
 
+from edge_node.meters.sensors import rapl
 from edge_node.prepare import cli
 from edge_node.prepare.compare import Row, Timing, calibration_error, chosen, front, precision_of, quality
-from edge_node.meters.sensors import rapl
 from edge_node.prepare.compare_energy import joules_of
 from edge_node.prepare.compare_memory import memory_of
 from edge_node.prepare.measure import Measures, Share
