@@ -1,1 +1,1 @@
-"""The one connection of a node to its broker, and what goes over it: results, metrics, labels, sensor data."""
+"""The one connection of a node to its broker, and what goes over it: results, metrics, labels, samples."""

@@ -196,6 +196,4 @@ def _plain() -> nn.Module:
 
 def _depthwise() -> nn.Module:
     blocks = [it for _ in range(8) for it in _separable(16, 16)]
-    return nn.Sequential(
-        *convolution(1, 8, 3, 2), *_separable(8, 16, 2), *blocks, Mean(), nn.Linear(16, 10)
-    )
+    return nn.Sequential(*convolution(1, 8, 3, 2), *_separable(8, 16, 2), *blocks, Mean(), nn.Linear(16, 10))

@@ -1,4 +1,4 @@
-"""Bits that flip and files that end early: the outbox starts, keeps what can be read, and says what it lost."""
+"""Bits that flip and files that end early: the outbox starts, keeps what it can, and says what was lost."""
 
 import logging
 import shutil

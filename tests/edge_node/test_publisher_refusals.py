@@ -133,7 +133,7 @@ def test_a_result_at_which_the_broker_ends_the_connection_is_found_and_given_up(
 
 @pytest.mark.parametrize("limits", [{}, {"ReceiveMaximum": 1}])
 def test_two_that_the_broker_cannot_bear_do_not_hide_each_other(
-    tmp_path: Path, limits: dict[str, int]
+    tmp_path: Path, limits: dict[str, Any]
 ) -> None:
     """One waits from before, the other is new: each is met while the other is set aside."""
     with (

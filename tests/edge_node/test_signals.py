@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from deploy.demo.processes import wait_until
 from edge_node.supervise import notify
 from protos.artifact import Artifact
 from tests.deploy.supervisor import Supervisor
@@ -79,4 +78,4 @@ def test_a_node_that_only_waits_for_its_broker_stops_too(tmp_path: Path, artifac
         with started(tmp_path, config) as node:
             node.feed([SURE, SURE])
             assert node.stop() == 0
-            assert wait_until(lambda: "2 results are not confirmed yet: they wait in the outbox" in node.log(), PATIENCE)
+            assert node.says("2 results are not confirmed yet: they wait in the outbox")
