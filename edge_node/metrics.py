@@ -355,9 +355,9 @@ class Meter:
 
 
 def amount(metric: MetricWrapperBase) -> float:
-    """What one series of a counter counts; of a histogram, how many observations."""
+    """What one series of a counter or gauge says; of a histogram, how many observations."""
     samples = next(iter(metric.collect())).samples
-    return next(it.value for it in samples if it.name.endswith(("_total", "_count")))
+    return next(it.value for it in samples if not it.name.endswith(("_bucket", "_sum", "_created")))
 
 
 @contextmanager

@@ -17,6 +17,9 @@ class Reading(NamedTuple):
     samples: float
     """Those that the edge could read: the others would not have been sent either."""
     calls: float
+    """Attempts begun;"""
+    answers: float
+    """and ended."""
     sent: float
     received: float
     """Bytes of gRPC's sockets."""
@@ -33,7 +36,7 @@ class CloudOnly:
         self._counters = [meter.cloud_only_network.labels(direction) for direction in DIRECTIONS]
         self._read = read or (lambda: reading(meter))
         self._last = self._read()
-        self._calls = self._framing = self._answers = 0.0
+        self._calls = self._answers = self._framing = self._answered = 0.0
         self._counted = [0.0, 0.0]
 
     def look(self, *, settled: bool) -> None:
@@ -42,11 +45,13 @@ class CloudOnly:
         self._last = now
         if settled:
             self._calls += now.calls - last.calls
+            self._answers += now.answers - last.answers
             self._framing += now.sent - last.sent - (now.payload - last.payload)
-            self._answers += now.received - last.received
-        unsent, each = now.samples - now.calls, max(self._calls, 1.0)
-        self._count(0, now.sent + now.all_payload - now.payload + unsent * max(0.0, self._framing / each))
-        self._count(1, now.received + unsent * self._answers / each)
+            self._answered += now.received - last.received
+        unsent = now.samples - now.calls
+        framing, answer = self._framing / max(1.0, self._calls), self._answered / max(1.0, self._answers)
+        self._count(0, now.sent + now.all_payload - now.payload + unsent * max(0.0, framing))
+        self._count(1, now.received + unsent * answer)
 
     def _count(self, which: int, total: float) -> None:
         """Up to this; an estimate that falls waits until it has risen again."""
@@ -56,9 +61,11 @@ class CloudOnly:
 
 def reading(meter: Meter) -> Reading:
     """As a node's own metrics say."""
+    ended = amount(meter.stage["cloud"])
     return Reading(
         samples=amount(meter.samples) - amount(meter.results_by["edge", Reason.INVALID_SAMPLE]),
-        calls=amount(meter.stage["cloud"]) + amount(meter.cloud_retries),
+        calls=ended + amount(meter.in_flight) + amount(meter.cloud_retries),
+        answers=ended,
         sent=amount(meter.network.labels("grpc", "sent")),
         received=amount(meter.network.labels("grpc", "received")),
         payload=amount(meter.sent),

@@ -55,7 +55,7 @@ def test_the_bytes_of_a_cloud_that_answers_all_are_foretold(folder: Path, broker
     with fed(folder, broker, root, "threshold") as node:
         foretold = settled(node, CLOUD_ONLY)
         hybrid = settled(node, NETWORK, transport="grpc")
-    assert foretold == pytest.approx(actual, rel=0.03)
+    assert foretold == pytest.approx(actual, rel=0.05)
     assert hybrid < tuple(0.6 * it for it in actual)
 
 

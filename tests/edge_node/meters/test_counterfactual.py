@@ -11,7 +11,7 @@ class Node:
     """A node whose calls cost so much each; look at what it did by calling it."""
 
     def __init__(self) -> None:
-        self.read = Reading(0, 0, 0, 0, 0, 0)
+        self.read = Reading(0, 0, 0, 0, 0, 0, 0)
         self.meter = Meter()
         self.cloud_only = CloudOnly(self.meter, lambda: self.read)
 
@@ -25,6 +25,7 @@ class Node:
         self.read = Reading(
             before.samples + samples,
             before.calls + calls,
+            before.answers + calls,
             before.sent + calls * (SIZE + FRAMING),
             before.received + calls * ANSWER,
             before.payload + calls * SIZE,
