@@ -220,6 +220,16 @@ class Meter:
             ["bound"],
             registry=registry,
         )
+        self.labelled_drop = Gauge(
+            "tidegate_labelled_drop_ratio",
+            "Accuracy that is lost to the cloud, by late labels of watched samples. NaN until there are any.",
+            registry=registry,
+        )
+        self.gain = Gauge(
+            "tidegate_offload_gain_ratio",
+            "Answers put right by an offload below the certified threshold, less those spoilt, a sample.",
+            registry=registry,
+        )
         self.cloud_only_seconds = Gauge(
             "tidegate_cloud_only_latency_seconds",
             "Mean latency of a cloud that answers every sample, estimated. NaN until it is known.",

@@ -125,15 +125,26 @@ class Audit:
         disagrees = cloud != ticket.edge
         if ticket.kept:
             self._allowance.settle(ticket.nbytes, nbytes)
-        sample = Remembered(ticket.edge, cloud, ticket.kept, ticket.selected, ticket.score, self._clock())
         with self._lock:
+            chosen = ticket.selected if ticket.kept or self._represents(ticket.request_id) else None
+            sample = Remembered(ticket.edge, cloud, ticket.kept, chosen, ticket.score, self._clock())
             if ticket.kept:
                 self._tally.heard(ticket.weight, disagrees=disagrees)
             self.seconds.add(seconds, ticket.weight)
             self.bytes.add(nbytes, ticket.weight)
             self.memory.remember(ticket.request_id, sample)
-        if ticket.selected:
+        if chosen:
             self._watch.watched(ticket.score, disagrees=disagrees)
+
+    def _represents(self, request_id: str) -> bool:
+        """Whether a deferred sample stays in the watched set.
+
+        As large a share of them does as of the kept ones is answered: else, where audits go missing,
+        the deferred, on which nothing is lost, would hide what is lost on the kept.
+        """
+        asked = self._tally.audited + self._tally.missing
+        answered = self._tally.audited / asked if asked else 1.0
+        return selected(self._key, f"thin {request_id}", answered)
 
     def lost(self, ticket: Ticket, nbytes: int = 0) -> None:
         """The cloud has not answered, though ``nbytes`` were sent: missing, not forgotten."""

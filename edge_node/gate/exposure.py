@@ -33,6 +33,8 @@ def _expose_audit(oversight: Oversight, meter: Meter) -> None:
     audit = oversight.audit
     found = audit.disagreement()
     meter.audit_share.set(audit.share)
+    meter.labelled_drop.set(_known(audit.memory.drop))
+    meter.gain.set(oversight.benefit.gain(nan) if oversight.benefit else nan)
     meter.audits.labels("answered").set(found.audited)
     meter.audits.labels("missing").set(found.missing)
     for bound, value in (

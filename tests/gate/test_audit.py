@@ -209,3 +209,29 @@ def test_memory_is_bounded_and_forgets_the_oldest() -> None:
     assert len(memory) == 100
     assert memory.label("899", 1) is None
     assert memory.label("900", 1) is not None
+
+
+class Unthinned(Audit):
+    """Takes every deferred sample at its word, however many audits of kept ones go missing."""
+
+    def _represents(self, request_id: str) -> bool:  # noqa: ARG002 - all of them do
+        return True
+
+
+@pytest.mark.parametrize(("kind", "missing"), [(Audit, 0.0), (Audit, 0.5), (Audit, 0.8), (Unthinned, 0.8)])
+def test_missing_audits_do_not_hide_what_is_lost_on_the_kept(kind: type[Audit], missing: float) -> None:
+    """A tenth of the kept, which are six in ten, lose by it: labels of watched samples say so."""
+    audit, rng = kind(KEY, 0.2, Together(), Watcher()), np.random.default_rng(4)
+    for number in range(40_000):
+        name, kept = str(number), rng.random() < 0.6
+        if not kept:
+            audit.heard(audit.deferred(name, 0.1, 0, 1), 1, 0.1, 1)
+        elif ticket := audit.kept(name, 0.9, 0, 1):
+            if rng.random() < missing:
+                audit.lost(ticket)
+            else:
+                audit.heard(ticket, 1, 0.1, 1)
+        audit.labelled(name, int(rng.random() < 0.55))  # right is the cloud, less often the edge
+    assert audit.memory.drop is not None
+    true = 0.6 * (0.55 - 0.45)
+    assert (audit.memory.drop > 0.75 * true) is (kind is Audit)
