@@ -46,8 +46,8 @@ def test_a_fleet_only_server_from_start_to_stop(broker: Broker, root: str, tmp_p
     settings = sinks.fleet(broker, root, f"sqlite:///{tmp_path}/fleet.sqlite")
     device = Device(broker, root, 100)
     with process(settings, tmp_path / "sink") as child:
-        assert wait_until(lambda: "ready" in child.last_line(), PATIENCE)
-        said = child.last_line()
+        assert wait_until(lambda: "ready" in child.log.read_text(), PATIENCE)
+        (said,) = (line for line in child.log.read_text().splitlines() if "ready" in line)
         assert said.startswith("cloud-server ready, metrics on http://127.0.0.1:")
         assert said.endswith(f", results from {broker.host}:{broker.port} into {settings.database}")
         device.deliver()
