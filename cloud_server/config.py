@@ -116,10 +116,21 @@ class Mqtt(Section, frozen=True, kw_only=True):
     """Encrypt; default: plaintext."""
 
 
+class Watch(Section, frozen=True, kw_only=True):
+    """Who logs in to hear of the nodes' state and metrics."""
+
+    username: str
+    """Name to log in with."""
+    password_file: Path | None = None
+    """File that holds the password and nothing else."""
+
+
 class Fleet(Section, frozen=True, kw_only=True):
     """Storing the results of all nodes. Without this section nobody listens to them here."""
 
     mqtt: Mqtt
+    watch: Watch | None = None
+    """For a broker that lets a user connect only once; default: the user of `mqtt`."""
     group: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]+$")] | None = None
     """Servers of the same group share the results among them; they need one database."""
     database: str | None = None

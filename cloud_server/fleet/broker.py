@@ -44,6 +44,8 @@ class Interest(NamedTuple):
     """Filters, each with its QoS."""
     keep: int
     """Seconds for which the broker keeps what comes while we are away."""
+    username: str | None
+    password: str | None
 
 
 class Login:
@@ -54,10 +56,12 @@ class Login:
         self.topic = f"{mqtt.root}/+/+/result"
         if settings.group:
             self.topic = f"$share/{settings.group}/{self.topic}"
-        self.results = Interest(mqtt.client_id, ((self.topic, 1),), _SESSION)
+        user = mqtt.username, secrets.password(mqtt.password_file)
+        self.results = Interest(mqtt.client_id, ((self.topic, 1),), _SESSION, *user)
+        if watch := settings.watch:
+            user = watch.username, secrets.password(watch.password_file)
         watched = ((f"{mqtt.root}/+/+/status", 1), (f"{mqtt.root}/+/+/metrics", 0))
-        self.watch = Interest(f"{mqtt.client_id}-watch", watched, 0)
-        self.password = secrets.password(mqtt.password_file)
+        self.watch = Interest(f"{mqtt.client_id}-watch", watched, 0, *user)
         self.trust = secrets.trust(mqtt.tls) if mqtt.tls else None
 
 
@@ -70,7 +74,7 @@ class Connection:
         self.problem = "no answer"
         """Why it ended."""
         self._login, self._interest, self._take = login, interest, take
-        self._client = _client(login, interest.client_id)
+        self._client = _client(login, interest)
         for callback in _CALLBACKS:
             setattr(self._client, callback, getattr(self, f"_{callback}"))
 
@@ -166,11 +170,13 @@ class Connection:
         self._take(message)
 
 
-def _client(login: Login, client_id: str) -> paho.Client:
-    client = paho.Client(CallbackAPIVersion.VERSION2, client_id, protocol=paho.MQTTv5, manual_ack=True)
+def _client(login: Login, interest: Interest) -> paho.Client:
+    client = paho.Client(
+        CallbackAPIVersion.VERSION2, interest.client_id, protocol=paho.MQTTv5, manual_ack=True
+    )
     client.connect_timeout = _CONNECT_TIMEOUT
-    if login.mqtt.username is not None:
-        client.username_pw_set(login.mqtt.username, login.password)
+    if interest.username is not None:
+        client.username_pw_set(interest.username, interest.password)
     if login.trust:
         client.tls_set_context(login.trust)
     return client

@@ -31,10 +31,12 @@ entry() {
 
 openssl rand -hex 16 >mqtt-password
 openssl rand -hex 16 >sink-password
+openssl rand -hex 16 >watch-password
 openssl rand -hex 16 >fleet-password
 entry lab/node-1 "$(<mqtt-password)" >passwd
 entry sink "$(<sink-password)" >>passwd
+entry watch "$(<watch-password)" >>passwd
 entry fleet "$(<fleet-password)" >>passwd
 
 # Containers read these as users of their own; the folder keeps everyone else on this machine out.
-chmod 644 ca.crt server.crt server.key mqtt-password sink-password passwd
+chmod 644 ca.crt server.crt server.key mqtt-password sink-password watch-password passwd

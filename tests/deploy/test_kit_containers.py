@@ -111,7 +111,12 @@ def test_the_certificate_is_good_for(secrets: Path, host: str) -> None:
 
 @pytest.mark.parametrize(
     ("user", "file"),
-    [("lab/node-1", "mqtt-password"), ("fleet", "fleet-password"), ("sink", "sink-password")],
+    [
+        ("lab/node-1", "mqtt-password"),
+        ("fleet", "fleet-password"),
+        ("sink", "sink-password"),
+        ("watch", "watch-password"),
+    ],
 )
 def test_the_broker_knows_the_passwords(secrets: Path, tmp_path: Path, user: str, file: str) -> None:
     broker = install(tmp_path, ["nobody"])

@@ -17,7 +17,19 @@ from tests.deploy.fleet_broker import SUCCESS, WAIT, Broker, connect, install, l
 NO_SUBSCRIBER, NOT_AUTHORIZED = 0x10, 0x87
 SHORTER, LONGER = "lab", "lab/b/result"
 WILDCARDS = ("+", "+/+", "lab/+", "+/b", "lab/#", "$SYS/#")
-USERS = ("fleet", "sink", "sink-2", "labels", "lab/a", "lab/b", "plant/a", SHORTER, LONGER, *WILDCARDS)
+USERS = (
+    "fleet",
+    "sink",
+    "sink-2",
+    "watch",
+    "labels",
+    "lab/a",
+    "lab/b",
+    "plant/a",
+    SHORTER,
+    LONGER,
+    *WILDCARDS,
+)
 
 # MQTT 5 CONNECT with a clean start, a keep-alive of 60 s, no properties and the client id `x`.
 RAW_CONNECT = b"\x10\x0e\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x01x"
@@ -74,7 +86,9 @@ def test_a_node_cannot_publish_anything_else(broker: Broker, topic: str) -> None
         assert node.publish(topic) == NOT_AUTHORIZED
 
 
-@pytest.mark.parametrize(("user", "leaf"), [("fleet", "result"), ("fleet", "ack"), ("sink", "result")])
+@pytest.mark.parametrize(
+    ("user", "leaf"), [("fleet", "result"), ("fleet", "ack"), ("sink", "result"), ("watch", "ack")]
+)
 def test_a_reader_of_the_fleet_cannot_speak_for_nodes_or_sinks(broker: Broker, user: str, leaf: str) -> None:
     with connect(broker, user) as reader:
         assert reader.publish(f"tidegate/lab/a/{leaf}") == NOT_AUTHORIZED

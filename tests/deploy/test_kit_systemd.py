@@ -87,7 +87,7 @@ def test_the_sandbox_of_these_tests_forbids(unit: Unit, what: str) -> None:
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
-    broker = install(tmp_path, ["fleet", "sink", "lab/a"])
+    broker = install(tmp_path, ["fleet", "sink", "watch", "lab/a"])
     with broker.running():
         yield broker
 
@@ -103,7 +103,9 @@ CLOUD_TOML = """
 models = [{{ path = "cloud" }}]
 server = {{ port = 0 }}
 metrics = {{ port = 0 }}
-fleet = {{ mqtt = {{ host = "{host}", port = {port}, username = "sink", tls = {{ ca = "ca.crt" }} }} }}
+[fleet]
+mqtt = {{ host = "{host}", port = {port}, username = "sink", tls = {{ ca = "ca.crt" }} }}
+watch = {{ username = "watch" }}
 """
 
 NODE_TOML = """
@@ -124,6 +126,7 @@ def cloud(broker: Broker) -> Iterator[str]:
     cloud_artifact(folder / "cloud")
     (folder / "cloud.toml").write_text(CLOUD_TOML.format(host=HOST, port=broker.tls_port))
     (folder / "mqtt-password").write_text(PASSWORD)
+    (folder / "watch-password").write_text(PASSWORD)
     copy(folder / "certs/server.crt", folder / "tls.crt")
     copy(folder / "certs/server.key", folder / "tls-key")
     unit = Unit(CLOUD, folder)
