@@ -25,6 +25,10 @@ from cloud_server.config import Metrics
 from cloud_server.listening import require_free
 from protos.buckets import DURATION_BUCKETS
 
+BATCH_BUCKETS = tuple(float(2**power) for power in range(8))
+SHED = ("expired", "streams")
+"""Why a request is not run: its time is over; it came by one stream too many."""
+
 
 class Meter:
     """The metrics of one server, in a registry of their own."""
@@ -60,6 +64,19 @@ class Meter:
             "When this server's own certificate for a transport expires. NaN without one.",
             ["transport"],
             registry=registry,
+        )
+        self.stages = Histogram(
+            "tidegate_request_stage_duration_seconds",
+            "Where the time of an answered request goes: reading it, waiting, the model, writing.",
+            ["model", "stage"],
+            buckets=DURATION_BUCKETS,
+            registry=registry,
+        )
+        self.batch_size = Histogram(
+            "tidegate_batch_size", "Samples in one run.", ["model"], buckets=BATCH_BUCKETS, registry=registry
+        )
+        self.shed = Counter(
+            "tidegate_shed_requests", "Requests refused before they ran.", ["reason"], registry=registry
         )
         self.inference = Histogram(
             "tidegate_model_inference_duration_seconds",
@@ -130,6 +147,7 @@ class Meter:
         self.model = Info("tidegate_model", "A model that is served.", ["name"], registry=registry)
         self.build = Info("tidegate_build", "This software.", registry=registry)
         self.build.info({"version": version("tidegate")})
+        self.shed_by = {reason: self.shed.labels(reason) for reason in SHED}
         self.received = self.payload.labels("received")
         self.sent = self.payload.labels("sent")
         self._extend: Callable[[bytes], bytes] | None = None

@@ -12,6 +12,7 @@ from cloud_server.inference.classification import classify
 from cloud_server.inference.model import Card, Model
 from cloud_server.inference.repository import Repository
 from cloud_server.inference.statistics import Laps, Statistics
+from cloud_server.metrics import Meter
 from protos import timing
 from protos.codec import Tensor
 from protos.identity import MODEL_SHA256
@@ -52,8 +53,8 @@ class Answer:
 class Answering:
     """Models, statistics, and how many runs there may be at once. Any number of threads may ask."""
 
-    def __init__(self, repository: Repository, runs: int) -> None:
-        self.repository, self.statistics = repository, Statistics()
+    def __init__(self, repository: Repository, runs: int, meter: Meter) -> None:
+        self.repository, self.statistics, self._meter = repository, Statistics(), meter
         self._runs = Semaphore(runs)
 
     def answer(self, question: Question) -> Answer:
@@ -71,14 +72,21 @@ class Answering:
         except Exception:
             self.statistics.failed(model.card, laps)
             raise
-        self.statistics.succeeded(model.card, laps, _batch(model.card, tensors))
+        self._count(model.card, laps, _batch(model.card, tensors))
         return Answer(model.card, outputs, _facts(model.card, laps))
+
+    def _count(self, card: Card, laps: Laps, batch: int) -> None:
+        self.statistics.succeeded(card, laps, batch)
+        self._meter.batch_size.labels(card.name).observe(batch)
+        for stage, seconds in laps.seconds.items():
+            self._meter.stages.labels(card.name, stage).observe(seconds)
 
     @contextmanager
     def _turn(self, deadline: float | None) -> Iterator[None]:
         """Among those who may run; ``Expired`` if it does not come in time."""
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         if left == 0 or not self._runs.acquire(timeout=left):
+            self._meter.shed_by["expired"].inc()
             raise Expired("the request's time was over before the model could run")
         try:
             yield

@@ -30,7 +30,7 @@ def serve(config: CloudConfig, meter: Meter) -> Iterator[tuple[str, Library]]:
     library = loading.load(config, meter)
     repository = library.repository
     runs = config.server.threads or os.cpu_count() or 1
-    answering = Answering(repository, runs)
+    answering = Answering(repository, runs, meter)
     with ThreadPoolExecutor(runs, "inference") as pool:
         server = grpc.server(pool, interceptors=[Interceptor(meter)], options=_options(config, repository))
         servicer = InferenceServicer(answering, library, meter)

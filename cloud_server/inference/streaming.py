@@ -40,6 +40,7 @@ class Streams:
             self._open += 1
         try:
             if self._open > MOST:
+                self._meter.shed_by["streams"].inc()
                 status, reason = refusal(Overloaded(f"{MOST} streams are open: send single calls"))
                 context.abort(status, reason)
             while (request := self._next(requests, context)) is not None:

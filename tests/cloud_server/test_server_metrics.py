@@ -108,3 +108,18 @@ def test_promtool_has_nothing_to_say(fresh: Running, connected: grpc.Channel) ->
         [promtool, "check", "metrics"], input=scrape(fresh), capture_output=True, text=True, check=False
     )
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
+
+
+def test_where_the_time_went_how_many_samples_and_what_was_not_run(
+    fresh: Running, connected: grpc.Channel
+) -> None:
+    batch = codec.request("cloud", {"x": np.ones((5, 3), np.float32)})
+    call(connected, "ModelInfer", batch.SerializeToString())
+    late = codec.request("cloud", {"x": ROW})
+    late.parameters["timeout"].int64_param = 1  # microseconds
+    assert call(connected, "ModelInfer", late.SerializeToString()).code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    assert value(fresh, "tidegate_batch_size_sum", model="cloud") == 5
+    for stage in ("compute_input", "queue", "compute_infer", "compute_output"):
+        name = "tidegate_request_stage_duration_seconds_count"
+        assert value(fresh, name, model="cloud", stage=stage) == 1
+    assert value(fresh, "tidegate_shed_requests_total", reason="expired") == 1
