@@ -12,24 +12,23 @@ import logging
 import re
 import time
 from collections import defaultdict
-from threading import Event, Thread
-from types import TracebackType
-from typing import Self
 
 from paho.mqtt.client import MQTTMessage
 
 from cloud_server.config import Fleet
 from cloud_server.fleet import exposition
 from cloud_server.fleet.arrival import Refused
-from cloud_server.fleet.backoff import BackOff
-from cloud_server.fleet.broker import Connection, Login
+from cloud_server.fleet.broker import Login
 from cloud_server.fleet.devices import Devices, Key
 from cloud_server.fleet.history import History
+from cloud_server.fleet.listener import Listener
 from cloud_server.metrics import Meter
 from protos import snapshot, status
 
 _TICK = 1.0
 """Seconds between looks at who is over."""
+_PATIENCE = 0.1
+"""Seconds to wait for a message."""
 _COMPLAINTS = 20
 """Topics of which a reason for refusal is logged, each once: a crowd shall not fill the log."""
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -37,68 +36,22 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 log = logging.getLogger(__name__)
 
 
-class Bridge:
+class Bridge(Listener):
     """Listens while inside; what it hears is in ``devices`` and ``history``."""
 
     def __init__(self, settings: Fleet, meter: Meter) -> None:
+        login = Login(settings)
+        super().__init__(login, login.watch, "bridge", meter.bridge_connected)
         self.history = History()
         self.devices = Devices(settings.max_nodes, settings.max_series, forget=self.history.forget)
-        self._login, self._meter = Login(settings), meter
+        self._meter = meter
         self._prefix = f"{settings.mqtt.root}/"
-        self._stop = Event()
         self._tidy_at = 0.0
-        self._connected = False
-        self._said = ""
         self._complaints: defaultdict[str, set[str]] = defaultdict(set)
+        meter.beside(self._extend)
 
-    def __enter__(self) -> Self:
-        self._meter.beside(self._extend)
-        self._thread = Thread(target=self._run, name="bridge", daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    @property
-    def hearing(self) -> bool:
-        """Whether the broker is there: without it nothing new can come."""
-        return self._connected
-
-    def _run(self) -> None:
-        back_off = BackOff()
-        while not self._stop.is_set():
-            try:
-                self._serve(back_off)
-            except OSError as error:
-                self._say(str(error))
-            except Exception:
-                log.exception("the bridge made a mistake; it goes on with a new connection")
-            self._connected = False
-            self._meter.bridge_connected.set(0)
-            self._stop.wait(back_off.failed())
-
-    def _serve(self, back_off: BackOff) -> None:
-        """One connection, to its end."""
-        with Connection(self._login, self._login.watch, self._take) as self._connection:
-            while self._connection.alive and not self._stop.is_set():
-                self._connection.turn(0.1)
-                if self._connection.subscribed and not self._connected:
-                    self._connected, self._said = True, ""
-                    back_off.succeeded()
-                    self._meter.bridge_connected.set(1)
-                self._tidy()
-            if not self._stop.is_set():
-                self._say(self._connection.problem)
-
-    def _say(self, problem: str) -> None:
-        """What is wrong with the broker, unless that was the last thing said."""
-        if problem != self._said:
-            self._said = problem
-            log.warning("broker %s: no metrics: %s; trying again", self._login.mqtt.host, problem)
+    def _patience(self) -> float:
+        return _PATIENCE
 
     def _take(self, message: MQTTMessage) -> None:
         """As the connection brings it."""
@@ -131,7 +84,8 @@ class Bridge:
             said.add(topic)
             log.warning("%r: refused, %s", topic[:200], str(refusal)[:200])
 
-    def _tidy(self) -> None:
+    def _work(self, *, quiet: bool) -> None:  # noqa: ARG002 - as Listener
+        """See who is over, from time to time."""
         if time.monotonic() >= self._tidy_at:
             self._tidy_at = time.monotonic() + _TICK
             self.devices.tidy()

@@ -8,9 +8,6 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Event, Thread
-from types import TracebackType
-from typing import Self
 
 from paho.mqtt.client import MQTTMessage
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
@@ -20,6 +17,7 @@ from cloud_server.fleet.arrival import Stream
 from cloud_server.fleet.backoff import BackOff
 from cloud_server.fleet.broker import LINGER, Connection, Login
 from cloud_server.fleet.intake import Intake, Received
+from cloud_server.fleet.listener import Listener
 from cloud_server.fleet.store import PRUNED, Store, Written
 from cloud_server.metrics import Meter
 from protos import ack
@@ -44,77 +42,39 @@ _UNFIT = (DataError, IntegrityError, ArithmeticError, ValueError)
 log = logging.getLogger(__name__)
 
 
-class Sink:
-    """Stores and confirms while inside. It outlives the loss of its broker and of its database."""
+class Sink(Listener):
+    """Stores and confirms while inside. It outlives the loss of its broker and of its database.
+
+    On leaving it stores what has arrived; what the database will not take then is still with broker or nodes.
+    """
+
+    grace = _GRACE
 
     def __init__(self, settings: Fleet, store: Store, meter: Meter) -> None:
+        login = Login(settings)
+        super().__init__(login, login.results, "sink", meter.broker_connected)
         self._settings, self._store, self._meter = settings, store, meter
-        self._login, self._intake = Login(settings), Intake(settings.mqtt.root, meter)
+        self._intake = Intake(settings.mqtt.root, meter)
         self._prefix = f"{settings.mqtt.root}/"
-        self._stop = Event()
         self._waiting: list[Received] = []
         self._first = 0.0
         """When the oldest of those that wait arrived."""
         self._heard: set[Stream] = set()
         self._tell_at = self._tidy_at = self._store_at = 0.0
         self._back_off = BackOff()
-        self._connected = False
-        self._said = ""
 
-    def __enter__(self) -> Self:
-        self._thread = Thread(target=self._run, name="sink", daemon=True)
-        self._thread.start()
-        return self
+    def _patience(self) -> float:
+        return QUIET if self._waiting else _TICK
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Store what has arrived. What the database will not take now is still with broker or nodes."""
-        self._stop.set()
-        self._thread.join(_GRACE)
+    def _confused(self) -> None:
+        self._waiting.clear()  # the broker brings it again
 
-    def _run(self) -> None:
-        back_off = BackOff()
-        while not self._stop.is_set():
-            try:
-                try:
-                    self._serve(back_off)
-                finally:
-                    self._settle()
-            except OSError as error:
-                self._say(str(error))
-            except Exception:
-                log.exception("the sink made a mistake; it goes on with a new connection")
-                self._waiting.clear()  # the broker brings it again
-            self._connected = False
-            self._meter.broker_connected.set(0)
-            self._stop.wait(back_off.failed())
+    def _leave(self) -> None:
+        self._tell_at = 0.0
+        self._commit(self._connection)
+        self._tell(self._connection)
 
-    def _serve(self, back_off: BackOff) -> None:
-        """One connection, to its end."""
-        with Connection(self._login, self._login.results, self._take) as connection:
-            while connection.alive and not self._stop.is_set():
-                arrived = connection.turn(QUIET if self._waiting else _TICK)
-                if connection.subscribed and not self._connected:
-                    self._connected, self._said = True, ""
-                    back_off.succeeded()
-                    self._meter.broker_connected.set(1)
-                    log.info("broker %s: listening to %s", self._login.mqtt.host, self._login.topic)
-                self._work(connection, quiet=not arrived)
-            if self._stop.is_set():
-                self._tell_at = 0.0
-                self._commit(connection)
-                self._tell(connection)
-            else:
-                self._say(connection.problem)
-
-    def _say(self, problem: str) -> None:
-        """What is wrong with the broker, unless that was the last thing said."""
-        if problem != self._said:
-            self._said = problem
-            log.warning("broker %s: %s; trying again", self._login.mqtt.host, problem)
-
-    def _settle(self) -> None:
+    def _lost(self) -> None:
         """Store what a lost connection brought: a broker that was killed may not bring it again."""
         while self._waiting and not self._stop.is_set():
             self._commit()
@@ -127,15 +87,15 @@ class Sink:
             self._first = time.monotonic()
         self._waiting.append(self._intake.read(message))
 
-    def _work(self, connection: Connection, *, quiet: bool) -> None:
-        """What is due after a turn."""
+    def _work(self, *, quiet: bool) -> None:
+        """Store, tell and tidy."""
         now = time.monotonic()
         if now < self._store_at:
             return
         if self._waiting and (quiet or now >= self._first + LINGER):
-            self._commit(connection)
+            self._commit(self._connection)
         if self._heard and now >= self._tell_at:
-            self._tell(connection)
+            self._tell(self._connection)
         if now >= self._tidy_at:
             self._tidy()
 
