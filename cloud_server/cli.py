@@ -120,12 +120,12 @@ def _models(settings: CloudConfig) -> None:
         raise StartError("no model: name a folder or an ONNX file, or give --config with [repository]")
     from cloud_server.inference import loading
 
-    library = loading.load(settings, Meter())
-    for entry in library.index():
+    catalogue = loading.load(settings, Meter())
+    for entry in catalogue.index():
         if entry.reason:
             _say(f"cannot serve {entry.name} {entry.version}: {entry.reason}")
         else:
-            _say(f"would serve {library.repository.get(entry.name, entry.version).card}")
+            _say(f"would serve {catalogue.repository.get(entry.name, entry.version).card}")
 
 
 def _gaps(settings: CloudConfig) -> None:

@@ -36,6 +36,13 @@ class Meter:
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
+        self._make_calls(registry)
+        self._make_models(registry)
+        self._make_store(registry)
+        self._make_nodes(registry)
+        self._extend: Callable[[bytes], bytes] | None = None
+
+    def _make_calls(self, registry: CollectorRegistry) -> None:
         self.requests = Counter(
             "tidegate_requests", "Calls answered, by gRPC status.", ["method", "code"], registry=registry
         )
@@ -65,6 +72,10 @@ class Meter:
             ["transport"],
             registry=registry,
         )
+        self.received = self.payload.labels("received")
+        self.sent = self.payload.labels("sent")
+
+    def _make_models(self, registry: CollectorRegistry) -> None:
         self.stages = Histogram(
             "tidegate_request_stage_duration_seconds",
             "Where the time of an answered request goes: reading it, waiting, the model, writing.",
@@ -85,6 +96,12 @@ class Meter:
             buckets=DURATION_BUCKETS,
             registry=registry,
         )
+        self.shed_by = {reason: self.shed.labels(reason) for reason in SHED}
+        self.model = Info("tidegate_model", "A model that is served.", ["name"], registry=registry)
+        self.build = Info("tidegate_build", "This software.", registry=registry)
+        self.build.info({"version": version("tidegate")})
+
+    def _make_store(self, registry: CollectorRegistry) -> None:
         self.stored = Counter(
             "tidegate_stored_results", "Results stored, each for the first time.", registry=registry
         )
@@ -118,6 +135,8 @@ class Meter:
         self.broker_connected = Gauge(
             "tidegate_fleet_broker_connected", "1 while results can come.", registry=registry
         )
+
+    def _make_nodes(self, registry: CollectorRegistry) -> None:
         self.bridge_connected = Gauge(
             "tidegate_bridge_connected", "1 while metrics of nodes can come.", registry=registry
         )
@@ -144,13 +163,6 @@ class Meter:
         self.device_series = Gauge(
             "tidegate_fleet_series", "Series of nodes that are shown here.", registry=registry
         )
-        self.model = Info("tidegate_model", "A model that is served.", ["name"], registry=registry)
-        self.build = Info("tidegate_build", "This software.", registry=registry)
-        self.build.info({"version": version("tidegate")})
-        self.shed_by = {reason: self.shed.labels(reason) for reason in SHED}
-        self.received = self.payload.labels("received")
-        self.sent = self.payload.labels("sent")
-        self._extend: Callable[[bytes], bytes] | None = None
 
     def beside(self, extend: Callable[[bytes], bytes]) -> None:
         """What is shown from now on is what this makes of our own text."""

@@ -93,8 +93,8 @@ def serve(config: CloudConfig) -> Iterator[Running]:
         if config.serves_models:
             from cloud_server.inference import serving as inference
 
-            address, library = parts.enter_context(inference.serve(config, meter))
-            repository, reload = library.repository, library.reload
+            address, catalogue = parts.enter_context(inference.serve(config, meter))
+            repository, reload = catalogue.repository, catalogue.reload
         parts.enter_context(meters.running(config, meter, address))
         url = f"http://{listening.address(config.metrics.host, port)}/metrics"
         yield Running(address, url, repository, meter, reload, fleet, dashboard)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from protos.artifact import ArtifactError
 from protos.settings import SettingsError
@@ -112,8 +113,11 @@ def _label(options: argparse.Namespace) -> None:
     settings = config.load(options.config)
     if settings.mqtt is None:
         raise NodeError(f"{options.config}: labels go by way of a broker: add a section [mqtt]")
-    with options.labels or sys.stdin as lines:
-        print(f"sent {labels.send(settings.mqtt, labels.read(lines))} labels")
+    try:
+        lines = (options.labels.read_text() if options.labels else sys.stdin.read()).splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise NodeError(f"labels: {error}") from error
+    print(f"sent {labels.send(settings.mqtt, labels.read(lines))} labels")
 
 
 def _top(options: argparse.Namespace) -> None:
@@ -144,6 +148,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="log what happens inside")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
+    _add_running(commands)
+    _add_models(commands)
+    return parser
+
+
+def _add_running(commands: Any) -> None:
+    """What concerns a node at work."""
     run = commands.add_parser("run", help="answer samples until the source ends or a signal comes")
     run.set_defaults(command=_run)
     check = commands.add_parser("check", help="validate settings and artifact without running; print both")
@@ -171,6 +182,20 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument("--config", type=Path, metavar="node.toml", help="of the node, for its [metrics]")
     top.add_argument("--once", action="store_true", help="print one plain frame and exit")
 
+    label = commands.add_parser("label", help="tell nodes what samples really were, once that is known")
+    label.set_defaults(command=_label)
+    label.add_argument("--config", type=Path, required=True, metavar="node.toml", help="for its [mqtt]")
+    label.add_argument(
+        "labels",
+        nargs="?",
+        type=Path,
+        metavar="FILE",
+        help="a line each: id of the result, comma, label; default: standard input",
+    )
+
+
+def _add_models(commands: Any) -> None:
+    """What concerns artifacts."""
     selftest = commands.add_parser(
         "selftest", help="replay golden vectors on this device, choose the form of the model"
     )
@@ -183,17 +208,6 @@ def _parser() -> argparse.ArgumentParser:
     certificate.add_argument("action", choices=("show",))
     certificate.add_argument("artifact", type=Path, metavar="ARTIFACT_DIR")
 
-    label = commands.add_parser("label", help="tell nodes what samples really were, once that is known")
-    label.set_defaults(command=_label)
-    label.add_argument("--config", type=Path, required=True, metavar="node.toml", help="for its [mqtt]")
-    label.add_argument(
-        "labels",
-        nargs="?",
-        type=argparse.FileType(),
-        metavar="FILE",
-        help="a line each: id of the result, comma, label; default: standard input",
-    )
-
     prepare = commands.add_parser(
         "prepare",
         help="make artifacts (on a workstation)",
@@ -202,7 +216,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     prepare.set_defaults(command=_prepare)
     prepare.add_argument("arguments", nargs=argparse.REMAINDER)
-    return parser
 
 
 if __name__ == "__main__":

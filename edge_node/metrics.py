@@ -73,6 +73,8 @@ class Meter:
             self._make_traffic,
             self._make_outbox,
             self._make_promise,
+            self._make_audit,
+            self._make_cloud_only,
             self._make_facts,
         ):
             make(registry)
@@ -202,6 +204,14 @@ class Meter:
             "Audits that it takes, about, to notice that disagreement has doubled.",
             registry=registry,
         )
+        self.nonfinite = Counter(
+            "tidegate_nonfinite_logits", "Samples whose logits held NaN or infinity.", registry=registry
+        )
+        self.threshold = Gauge(
+            "tidegate_gate_threshold", "Score from which the edge is trusted now.", registry=registry
+        )
+
+    def _make_audit(self, registry: CollectorRegistry) -> None:
         self.audit_share = Gauge(
             "tidegate_audit_share_ratio", "Share of the samples that is audited now.", registry=registry
         )
@@ -230,6 +240,14 @@ class Meter:
             "Answers put right by an offload below the certified threshold, less those spoilt, a sample.",
             registry=registry,
         )
+        self.late_labels = Counter(
+            "tidegate_labels",
+            "Late labels, by what became of them: of a remembered sample, of an unknown one, unreadable.",
+            ["outcome"],
+            registry=registry,
+        )
+
+    def _make_cloud_only(self, registry: CollectorRegistry) -> None:
         self.cloud_only_seconds = Gauge(
             "tidegate_cloud_only_latency_seconds",
             "Mean latency of a cloud that answers every sample, estimated. NaN until it is known.",
@@ -250,18 +268,6 @@ class Meter:
             "tidegate_cloud_only_effective_samples",
             "How many equally likely samples would say as much as those behind the two estimates.",
             registry=registry,
-        )
-        self.late_labels = Counter(
-            "tidegate_labels",
-            "Late labels, by what became of them: of a remembered sample, of an unknown one, unreadable.",
-            ["outcome"],
-            registry=registry,
-        )
-        self.nonfinite = Counter(
-            "tidegate_nonfinite_logits", "Samples whose logits held NaN or infinity.", registry=registry
-        )
-        self.threshold = Gauge(
-            "tidegate_gate_threshold", "Score from which the edge is trusted now.", registry=registry
         )
 
     def _make_facts(self, registry: CollectorRegistry) -> None:

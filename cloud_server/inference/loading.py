@@ -12,7 +12,7 @@ from cloud_server import config
 from cloud_server.config import CloudConfig
 from cloud_server.errors import ModelError
 from cloud_server.inference import versions
-from cloud_server.inference.library import Library
+from cloud_server.inference.catalogue import Catalogue
 from cloud_server.inference.model import Card, Model, show
 from cloud_server.inference.repository import Repository
 from cloud_server.inference.sandbox import try_out
@@ -26,7 +26,7 @@ from protos.codec import DTYPES
 log = logging.getLogger(__name__)
 
 
-def load(settings: CloudConfig, meter: Meter) -> Library:
+def load(settings: CloudConfig, meter: Meter) -> Catalogue:
     """Every model, warm; ``ModelError`` if one of ``[[models]]``, or all of ``[repository]``, cannot be."""
     open_one = partial(open_model, meter=meter, limits=settings.loading)
     sources: dict[str, Path] = {}
@@ -37,13 +37,13 @@ def load(settings: CloudConfig, meter: Meter) -> Library:
             raise ModelError(path, f"has the same name as {sources[model.card.name]}: {model.card.name!r}")
         sources[model.card.name] = path
         models.append(model)
-    library = Library(Repository(models), settings.repository, open_one)
+    catalogue = Catalogue(Repository(models), settings.repository, open_one)
     if settings.repository:
         versions.find(settings.repository.path)
-        library.look()
-        if not any(library.repository):
+        catalogue.look()
+        if not any(catalogue.repository):
             raise ModelError(settings.repository.path, "has no model that can be served, as said above")
-    return library
+    return catalogue
 
 
 def open_model(

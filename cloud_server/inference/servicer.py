@@ -14,7 +14,7 @@ from cloud_server.errors import NotOffered, UnknownModel
 from cloud_server.inference import parameters
 from cloud_server.inference.answering import Answer, Answering, Question, Wanted
 from cloud_server.inference.aside import aside
-from cloud_server.inference.library import Entry, Library
+from cloud_server.inference.catalogue import Catalogue, Entry
 from cloud_server.inference.streaming import Streams
 from cloud_server.metrics import Meter
 from protos import codec
@@ -39,8 +39,8 @@ FINAL = "triton_final_response"
 class InferenceServicer:
     """``GRPCInferenceService``, with Triton's extensions."""
 
-    def __init__(self, answering: Answering, library: Library, meter: Meter) -> None:
-        self._answering, self._repository, self._library = answering, library.repository, library
+    def __init__(self, answering: Answering, catalogue: Catalogue, meter: Meter) -> None:
+        self._answering, self._repository, self._catalogue = answering, catalogue.repository, catalogue
         loads = ThreadPoolExecutor(1, "loads")
         self.RepositoryModelLoad = aside(self._load, loads)
         self.RepositoryModelUnload = aside(self._unload, loads)
@@ -112,7 +112,7 @@ class InferenceServicer:
     ) -> pb.RepositoryIndexResponse:
         """Every version that is served, and unless only what is ready is asked for, those that failed."""
         _require_unnamed(request.repository_name)
-        entries = [it for it in self._library.index() if not (request.ready and it.reason)]
+        entries = [it for it in self._catalogue.index() if not (request.ready and it.reason)]
         return pb.RepositoryIndexResponse(models=map(_listed, entries))
 
     def _load(
@@ -122,14 +122,14 @@ class InferenceServicer:
         _require_unnamed(request.repository_name)
         if request.parameters:
             raise NotOffered("models come from this server's own folder: no parameters are taken")
-        self._library.load(request.model_name)
+        self._catalogue.load(request.model_name)
         return pb.RepositoryModelLoadResponse()
 
     def _unload(
         self, request: pb.RepositoryModelUnloadRequest, _: grpc.ServicerContext
     ) -> pb.RepositoryModelUnloadResponse:
         _require_unnamed(request.repository_name)
-        self._library.unload(request.model_name)
+        self._catalogue.unload(request.model_name)
         return pb.RepositoryModelUnloadResponse()
 
 

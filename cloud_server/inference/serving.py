@@ -12,8 +12,8 @@ from cloud_server import listening, probes
 from cloud_server.config import CloudConfig
 from cloud_server.inference import loading
 from cloud_server.inference.answering import Answering
+from cloud_server.inference.catalogue import Catalogue
 from cloud_server.inference.interceptors import Interceptor
-from cloud_server.inference.library import Library
 from cloud_server.inference.repository import LARGEST, Repository
 from cloud_server.inference.servicer import InferenceServicer
 from cloud_server.metrics import Meter
@@ -22,26 +22,26 @@ from protos.inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 
 
 @contextmanager
-def serve(config: CloudConfig, meter: Meter) -> Iterator[tuple[str, Library]]:
+def serve(config: CloudConfig, meter: Meter) -> Iterator[tuple[str, Catalogue]]:
     """Answer while inside; gives the address and the models.
 
     On leaving: say not serving, answer what is under way, stop.
     """
-    library = loading.load(config, meter)
-    repository = library.repository
+    catalogue = loading.load(config, meter)
+    repository = catalogue.repository
     runs = config.server.threads or os.cpu_count() or 1
     answering = Answering(repository, runs, meter)
     with ThreadPoolExecutor(runs, "inference") as pool:
         server = grpc.server(pool, interceptors=[Interceptor(meter)], options=_options(config, repository))
-        servicer = InferenceServicer(answering, library, meter)
+        servicer = InferenceServicer(answering, catalogue, meter)
         add_GRPCInferenceServiceServicer_to_server(servicer, server)
         health = probes.add(server)
-        library.watch(partial(_tell, health, meter, repository))
+        catalogue.watch(partial(_tell, health, meter, repository))
         port = listening.open_port(server, config)
         server.start()
         try:
             with _rest(config, servicer, answering, meter):
-                yield listening.address(config.server.host, port), library
+                yield listening.address(config.server.host, port), catalogue
         finally:
             health.withdraw()
             servicer.ModelStreamInfer.close()
@@ -49,7 +49,7 @@ def serve(config: CloudConfig, meter: Meter) -> Iterator[tuple[str, Library]]:
             repository.stop()
 
 
-def check(config: CloudConfig) -> Library:
+def check(config: CloudConfig) -> Catalogue:
     """Everything that ``serve`` does before it answers; raises what it would raise."""
     listening.prepare(config)
     if config.rest:

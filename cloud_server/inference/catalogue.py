@@ -32,7 +32,7 @@ class Entry:
     """Why it is not served; empty if it is."""
 
 
-class Library:
+class Catalogue:
     """One load at a time; a failed one leaves what is served as it is."""
 
     def __init__(self, repository: Repository, settings: config.Repository | None, open_model: Open) -> None:
@@ -52,7 +52,7 @@ class Library:
 
     def reload(self) -> None:
         """``look``, beside all that goes on."""
-        Thread(target=self.look, name="library", daemon=True).start()
+        Thread(target=self.look, name="catalogue", daemon=True).start()
 
     def look(self) -> None:
         """Serve what is in the folder now and nothing else of it; problems go into the log and the index."""

@@ -19,7 +19,7 @@ from cloud_server import config
 from cloud_server.config import CloudConfig
 from cloud_server.errors import ModelError
 from cloud_server.inference import loading
-from cloud_server.inference.library import Library
+from cloud_server.inference.catalogue import Catalogue
 from cloud_server.metrics import Meter
 from deploy.demo.processes import wait_until
 from protos import codec
@@ -59,14 +59,14 @@ def spoil(folder: Path, version: int, build: Callable[[Path], Path] = hostile.fo
     build(folder / "net" / str(version) / "model.onnx")
 
 
-def library(folder: Path, **settings: Any) -> Library:
+def catalogue(folder: Path, **settings: Any) -> Catalogue:
     limits = config.Loading(memory=512, deadline=20)
     repository = config.Repository(path=folder, **settings)
     return loading.load(CloudConfig(repository=repository, loading=limits), Meter())
 
 
-def served(library: Library) -> set[tuple[str, str]]:
-    return {(model.card.name, model.card.version) for model in library.repository}
+def served(catalogue: Catalogue) -> set[tuple[str, str]]:
+    return {(model.card.name, model.card.version) for model in catalogue.repository}
 
 
 @contextmanager
@@ -102,7 +102,7 @@ def unload(stub: Any, name: str = "net") -> None:
     ],
 )
 def test_policies(folder: Path, settings: dict[str, Any], versions: list[str]) -> None:
-    found = library(folder, **settings).repository
+    found = catalogue(folder, **settings).repository
     assert list(found.versions("net")) == versions
     assert found.get("net").card.version == versions[-1]
     assert found.get("cloud").card.precision == "fp32"
@@ -110,7 +110,7 @@ def test_policies(folder: Path, settings: dict[str, Any], versions: list[str]) -
 
 def test_the_latest_is_the_highest_that_loads(folder: Path) -> None:
     spoil(folder, 11)
-    found = library(folder)
+    found = catalogue(folder)
     assert served(found) == {("net", "10"), ("cloud", "1")}
     (failed,) = [entry for entry in found.index() if entry.reason]
     assert (failed.name, failed.version) == ("net", "11")
@@ -118,7 +118,7 @@ def test_the_latest_is_the_highest_that_loads(folder: Path) -> None:
 
 
 def test_a_pinned_version_that_is_not_there(folder: Path) -> None:
-    found = library(folder, pinned={"net": (2, 7)})
+    found = catalogue(folder, pinned={"net": (2, 7)})
     assert served(found) == {("net", "2"), ("cloud", "1")}
     assert [entry.reason for entry in found.index() if entry.version == "7"] == [
         "cannot be read: no such file or directory"
@@ -127,13 +127,13 @@ def test_a_pinned_version_that_is_not_there(folder: Path) -> None:
 
 def test_a_folder_without_models(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="cannot be read: no such file"):
-        library(tmp_path / "absent")
+        catalogue(tmp_path / "absent")
     with pytest.raises(ModelError, match="holds no NAME/VERSION/ of a model"):
-        library(tmp_path)
+        catalogue(tmp_path)
 
 
 def test_looking_again_loads_only_what_has_changed(folder: Path) -> None:
-    found = library(folder)
+    found = catalogue(folder)
     before = {model.card.name: model for model in found.repository}
     linear(folder / "net" / "10" / "model.onnx", scale=3)
     found.look()
@@ -143,7 +143,7 @@ def test_looking_again_loads_only_what_has_changed(folder: Path) -> None:
 
 def test_a_folder_that_is_gone_takes_nothing_along(folder: Path) -> None:
     """As a volume that is not mounted any more."""
-    found = library(folder)
+    found = catalogue(folder)
     folder.rename(folder.with_name("elsewhere"))
     found.look()
     folder.mkdir()
@@ -152,7 +152,7 @@ def test_a_folder_that_is_gone_takes_nothing_along(folder: Path) -> None:
 
 
 def test_a_model_that_is_gone_goes(folder: Path) -> None:
-    found = library(folder)
+    found = catalogue(folder)
     (folder / "net").rename(folder.with_name("net"))
     found.look()
     assert served(found) == {("cloud", "1")}
