@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from deploy.demo.broker import Broker
 from deploy.demo.processes import Child
+from protos import result as contract
 from tests.cloud_server.fleet import sinks
 from tests.cloud_server.fleet.rows import ask
 
@@ -33,6 +34,11 @@ class Stand:
     def duplicates(self) -> int:
         """Results that are there more often than once."""
         return int(ask(self.database, "SELECT count(*) - count(DISTINCT id) FROM results")[0][0])
+
+    def samples(self, node: str) -> list[str]:
+        """Whose results they are, in the order in which they were first published."""
+        found = ask(self.database, f"SELECT payload FROM results WHERE node = '{node}' ORDER BY seq")
+        return [contract.decode(payload.encode()).sample for (payload,) in found]
 
     def seqs(self, node: str) -> list[int]:
         """Numbers of a node's results, in the order in which they were first published."""

@@ -3,8 +3,6 @@
 ``python -m tests.cloud_server.fleet.dying KIND POINT N run --config FILE``
 """
 
-import os
-import signal
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -19,21 +17,9 @@ from cloud_server.fleet.broker import Connection
 from cloud_server.fleet.sink import Sink
 from cloud_server.fleet.store import Store, Written
 from cloud_server.metrics import Meter
+from tests.countdown import Countdown
 
 POINTS = ("arrived", "inserted", "counted", "committing", "committed", "acknowledged", "telling", "told")
-
-
-class Countdown:
-    """Ends the process at the n-th time that its point is reached, as a power cut would."""
-
-    def __init__(self, point: str, count: int) -> None:
-        self.point, self.left = point, count
-
-    def reach(self, point: str) -> None:
-        if point == self.point:
-            self.left -= 1
-            if self.left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
 
 
 class DyingStore(Store):

@@ -16,9 +16,10 @@ from protos import ack
 from protos.ack import Ack
 from tests import mqtt
 from tests.cloud_server.fleet import rows, sinks
-from tests.cloud_server.fleet.dying import Countdown, HastySink
+from tests.cloud_server.fleet.dying import HastySink
 from tests.cloud_server.fleet.rows import ids, payload
 from tests.cloud_server.fleet.sinks import Device, send, sinking, stored, until, value
+from tests.countdown import Countdown
 
 
 @pytest.fixture
