@@ -88,9 +88,10 @@ def test_open_reflection_streams_hold_no_inference_thread(serve: Serve, models: 
         serve(models["plain"], server__threads=1, server__grace=0) as running,
         grpc.insecure_channel(running.address) as channel,
     ):
-        never = iter(lambda: LISTING, None)
-        streams = [
-            reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(never) for _ in range(3)
-        ]
-        assert next(streams[0])
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        endless = iter(lambda: LISTING, None)
+        first = stub.ServerReflectionInfo(endless)
+        assert next(first)  # it holds the one thread now
+        waiting = [stub.ServerReflectionInfo(endless) for _ in range(2)]
+        assert not any(stream.done() for stream in (first, *waiting))
         assert GRPCInferenceServiceStub(channel).ServerLive(pb.ServerLiveRequest(), timeout=10).live

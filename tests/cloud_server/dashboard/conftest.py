@@ -28,8 +28,9 @@ def shown() -> Iterator[Shown]:
         yield Shown(simulation, url)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """As long as it is open, this thread has Playwright's event loop, and no other can run in it."""
     with chromium() as browser:
         yield browser
 
