@@ -94,7 +94,10 @@ class Site:
                     **({"cloud": {"target": f"{HOST}:{grpc.port}"}} if grpc else {}),
                     "mqtt": {"host": HOST, "port": mqtt.port},
                     "metrics": {"port": 0, "snapshot": _SNAPSHOT},
-                    "outbox": {"path": str(config.with_suffix(".outbox"))},
+                    "outbox": {
+                        "path": str(config.with_suffix(".outbox")),
+                        "confirm": "sink" if repeat else "puback",  # while they compare, nobody stores
+                    },
                     **self.scenario.settings,
                 }
             )
