@@ -77,6 +77,15 @@ class Rest(Section, frozen=True, kw_only=True):
     """Its port; 0: any free one, printed at start."""
 
 
+class Health(Section, frozen=True, kw_only=True):
+    """The server's own health on a port of its own, in plaintext, for who has no certificate, as kubelet."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Nothing is to be had there but whether this server serves."""
+    port: Port = 9467
+    """Its port, for gRPC; 0: any free one."""
+
+
 class Metrics(Section, frozen=True, kw_only=True):
     """Where Prometheus finds this server."""
 
@@ -167,6 +176,7 @@ class CloudConfig(Section, frozen=True, kw_only=True):
     fleet: Fleet | None = None
     dashboard: Dashboard | None = None
     rest: Rest | None = None
+    health: Health | None = None
     metrics: Metrics = Metrics()
 
     @property

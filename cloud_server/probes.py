@@ -4,7 +4,9 @@ Both answer from threads of their own. A probe must not wait behind inference, a
 stream, which holds a thread for as long as its client likes, must not take one from it.
 """
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -12,9 +14,14 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
+from cloud_server import config
 from cloud_server.inference.aside import aside
 from cloud_server.inference.servicer import SERVICE
+from cloud_server.listening import address, require_free
 from protos import inference_pb2
+
+MOST = 16
+"""Calls at once where anybody may ask for health."""
 
 
 class Health:
@@ -22,6 +29,8 @@ class Health:
 
     def __init__(self, servicer: Any) -> None:
         self._servicer = servicer
+        self.overall = health.HealthServicer()
+        """For who must not hear of more."""
         for service in (health.OVERALL_HEALTH, SERVICE):
             self.tell(service, serving=True)
 
@@ -33,6 +42,7 @@ class Health:
     def withdraw(self) -> None:
         """Nothing is serving from now on, whatever is told: call it before the server stops."""
         self._servicer.enter_graceful_shutdown()
+        self.overall.enter_graceful_shutdown()
 
 
 def add(server: grpc.Server) -> Health:
@@ -41,6 +51,24 @@ def add(server: grpc.Server) -> Health:
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(_reflection(), server)
     return Health(servicer)
+
+
+@contextmanager
+def apart(told: Health, settings: config.Health | None) -> Iterator[None]:
+    """The server's own health, on a port of its own if there is to be one, while inside."""
+    if settings is None:
+        yield
+        return
+    require_free("health", settings.host, settings.port)
+    options = [("grpc.so_reuseport", 0)]
+    server = grpc.server(ThreadPoolExecutor(1, "health"), options=options, maximum_concurrent_rpcs=MOST)
+    health_pb2_grpc.add_HealthServicer_to_server(told.overall, server)
+    server.add_insecure_port(address(settings.host, settings.port))
+    server.start()
+    try:
+        yield
+    finally:
+        server.stop(None).wait()
 
 
 def _health() -> Any:

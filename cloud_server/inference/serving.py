@@ -38,20 +38,23 @@ def serve(config: CloudConfig, meter: Meter) -> Iterator[tuple[str, Catalogue]]:
         health = probes.add(server)
         catalogue.watch(partial(_tell, health, meter, repository))
         port = listening.open_port(server, config)
-        server.start()
-        try:
-            with _rest(config, servicer, answering, meter):
-                yield listening.address(config.server.host, port), catalogue
-        finally:
-            health.withdraw()
-            servicer.ModelStreamInfer.close()
-            server.stop(config.server.grace).wait()
-            repository.stop()
+        with probes.apart(health, config.health):
+            server.start()
+            try:
+                with _rest(config, servicer, answering, meter):
+                    yield listening.address(config.server.host, port), catalogue
+            finally:
+                health.withdraw()
+                servicer.ModelStreamInfer.close()
+                server.stop(config.server.grace).wait()
+                repository.stop()
 
 
 def check(config: CloudConfig) -> Catalogue:
     """Everything that ``serve`` does before it answers; raises what it would raise."""
     listening.prepare(config)
+    if config.health:
+        listening.require_free("health", config.health.host, config.health.port)
     if config.rest:
         from cloud_server.rest import serving
 
