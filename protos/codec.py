@@ -163,7 +163,7 @@ def to_json(name: str, array: Tensor) -> list[Any]:
 def _tensor(header: TensorHeader, raw: bytes | None) -> Tensor:
     if raw is None:
         return _shaped(header, _from_typed(header, _dtype(header)))
-    if header.HasField("contents"):
+    if header.HasField("contents") and header.contents.ByteSize():  # MLServer sets it, empty, beside raw
         raise CodecError(f"tensor {header.name!r}: has both raw and typed contents")
     return from_raw(header, raw)
 

@@ -76,6 +76,13 @@ def test_a_raw_tensor_is_a_view_of_the_message() -> None:
     assert not found.flags.owndata
 
 
+def test_typed_contents_that_are_there_but_empty_do_not_contradict_raw_ones() -> None:
+    """MLServer answers so."""
+    sent = message(header(fp32_contents=[]), raw=(np.ones(2, np.float32).tobytes(),))
+    assert sent.inputs[0].HasField("contents")
+    assert codec.request_tensors(sent)["x"].tolist() == [1, 1]
+
+
 @pytest.mark.parametrize("dtype", ["complex64", "datetime64[s]", "U3", "longdouble"])
 def test_a_dtype_that_the_protocol_lacks_is_named(dtype: str) -> None:
     with pytest.raises(CodecError, match=r"dtype .* has no Open Inference Protocol datatype"):
