@@ -15,12 +15,12 @@ WIDTH = 110
 Row = Mapping[str, str | float]
 
 
-def show(title: str, rows: Sequence[Row]) -> None:
+def show(title: str, rows: Sequence[Row], width: int = WIDTH) -> None:
     """Print rows that share their keys, as Markdown."""
     table = Table(*rows[0], box=box.MARKDOWN, title=title, title_justify="left")
     for row in rows:
         table.add_row(*map(_text, row.values()))
-    Console(width=WIDTH).print(table)
+    Console(width=width).print(table)
 
 
 def save(path: Path, figures: Mapping[str, Sequence[Row]]) -> None:

@@ -1,0 +1,59 @@
+"""All cases that have been measured, as one page."""
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from tests.benchmarks import table
+from tests.benchmarks.cloud.contenders import BARE, CASES, ECHO, OURS
+
+REPORT = Path(__file__).parents[3] / "docs/reports/bench-cloud.md"
+WORDS = f"""# The cloud server beside others, as measured
+
+`make bench-cloud` wrote this. MLServer 1.7.1, KServe 0.21.0 and Triton 2.51 (the one that nvidia-pytriton
+0.7.0 brings, with its Python backend) serve the same ONNX files through the same onnxruntime, as do ours and
+the bare `{BARE}`, with one thread a run unless said otherwise. All are up at once on the same cores; each has
+a turn of two seconds in each of five rounds, the order turned round each time. All give the same answers,
+which is checked.
+
+- The client is a process of its own on the same cores, and has a connection for each caller. Requests are raw
+  tensors; the next one leaves when the answer is there.
+- **its CPU**: of all processes of the server, an answer. **client's CPU**: likewise.
+- **{OURS} / it**: answers a second of ours over those of this one: the median of the rounds' ratios, and in
+  brackets the lowest and highest of the rounds.
+- **{BARE}** runs in the client's process, without any server; **{ECHO}** (`grpc.aio`) answers without
+  reading the request.
+- Ours is configured by nothing but its port.
+
+"""
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """One case."""
+
+    title: str
+    rows: list[dict[str, str | float]]
+    machine: str
+
+
+def machine() -> str:
+    """What it was measured on, and how busy that was."""
+    about = ", ".join(f"{name} {said}" for name, said in table.machine().items() if name != "paho-mqtt")
+    return f"{about}; load average {' '.join(f'{it:.1f}' for it in os.getloadavg())}"
+
+
+def write(folder: Path) -> None:
+    """From the figures in a folder."""
+    paths = (folder / f"{case}.json" for case in (*CASES, "idle"))
+    kept = (msgspec.json.decode(path.read_bytes(), type=Kept) for path in paths if path.exists())
+    REPORT.write_text(WORDS + "\n".join(map(_part, kept)))
+    print(f"\nwritten to {REPORT}")
+
+
+def _part(kept: Kept) -> str:
+    head = list(kept.rows[0])
+    lines = [head, ["---"] * len(head), *([table._text(it) for it in row.values()] for row in kept.rows)]
+    return (
+        f"## {kept.title}\n\n{chr(10).join('| ' + ' | '.join(it) + ' |' for it in lines)}\n\n{kept.machine}\n"
+    )
