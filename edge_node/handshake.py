@@ -6,9 +6,10 @@ import grpc
 
 from edge_node.config import Cloud, Tls
 from edge_node.errors import ModelMismatch, NodeError
+from edge_node.gate import certificate
 from protos import inference_pb2 as pb
 from protos.artifact import Artifact, ImageInput
-from protos.identity import MODEL_SHA256
+from protos.identity import MODEL_SHA256, PREPROCESSING_SHA256
 from protos.inference_pb2_grpc import GRPCInferenceServiceStub
 
 _OPTIONS = [
@@ -51,6 +52,7 @@ def verify(channel: grpc.Channel, settings: Cloud, artifact: Artifact, timeout: 
             ) from None
         raise
     require_digest(settings, artifact, rpc)
+    _require_preprocessing(settings, artifact, rpc)
     if problem := _signature_problem(metadata, artifact):
         raise ModelMismatch(settings.target, *(f"model {name!r} {part}" for part in problem))
     return str(metadata.inputs[0].name)
@@ -64,6 +66,16 @@ def require_digest(settings: Cloud, artifact: Artifact, call: Any) -> None:
         return
     model = f"model {expected_model(settings, artifact)!r} of sha256"
     raise ModelMismatch(settings.target, f"{model} {expected.sha256}", f"{model} {found}")
+
+
+def _require_preprocessing(settings: Cloud, artifact: Artifact, call: Any) -> None:
+    """``ModelMismatch`` if the server makes another input of a payload than what was certified."""
+    promise = certificate.load(artifact)
+    found = dict(call.trailing_metadata()).get(PREPROCESSING_SHA256)
+    if promise is None or promise.binding is None or found in (None, promise.binding.cloud_preprocessing):
+        return
+    model = f"model {expected_model(settings, artifact)!r} with preprocessing of sha256"
+    raise ModelMismatch(settings.target, f"{model} {promise.binding.cloud_preprocessing}", f"{model} {found}")
 
 
 def _signature_problem(metadata: Any, artifact: Artifact) -> tuple[str, str] | None:

@@ -162,6 +162,12 @@ class Artifact:
             raise ArtifactError(self.directory, f"{VECTORS} cannot be read: {error}") from error
 
 
+def preprocessing_id(manifest: Manifest) -> str:
+    """SHA-256 of how a sample becomes the model's input."""
+    how = msgspec.json.encode([manifest.preprocessing, manifest.signature.input], order="deterministic")
+    return hashlib.sha256(how).hexdigest()
+
+
 def load(directory: str | Path) -> Artifact:
     """Read and verify an artifact; ``ArtifactError`` says exactly what is wrong."""
     directory = Path(directory)

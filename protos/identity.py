@@ -6,3 +6,8 @@ MODEL_SHA256 = "tidegate-model-sha256"
 It is the SHA-256 of the ONNX file, in hex. Servers other than ours lack it; an edge then has the
 name alone to go by.
 """
+PREPROCESSING_SHA256 = "tidegate-preprocessing-sha256"
+"""Key in the trailing metadata of ``ModelMetadata``: how the server makes a payload the model's input.
+
+It is ``artifact.preprocessing_id``, in hex; of a model without an artifact there is none.
+"""

@@ -112,6 +112,7 @@ def _from_artifact(source: Artifact) -> tuple[Card, Any]:
         outputs=(manifest.signature.output,),
         images=images,
         labels=manifest.labels,
+        preprocessing=artifact.preprocessing_id(manifest),
     )
     return card, session
 

@@ -32,6 +32,8 @@ class Card:
     """How to unfold JPEG and PNG, where the one input is an image."""
     labels: tuple[str, ...] = ()
     """Of the classes, where the model says them."""
+    preprocessing: str = ""
+    """``artifact.preprocessing_id``, where there is an artifact."""
 
     def __str__(self) -> str:
         """One line for people."""

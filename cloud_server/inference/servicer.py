@@ -20,7 +20,7 @@ from cloud_server.metrics import Meter
 from protos import codec
 from protos import inference_pb2 as pb
 from protos.artifact import TensorSpec
-from protos.identity import MODEL_SHA256
+from protos.identity import MODEL_SHA256, PREPROCESSING_SHA256
 
 SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 EXTENSIONS = (
@@ -68,9 +68,10 @@ class InferenceServicer:
     def ModelMetadata(
         self, request: pb.ModelMetadataRequest, context: grpc.ServicerContext
     ) -> pb.ModelMetadataResponse:
-        """The signature; the ONNX file's SHA-256 comes in the trailing metadata."""
+        """The signature; digests of ONNX file and preprocessing come in the trailing metadata."""
         card = self._repository.get(request.name, request.version).card
-        context.set_trailing_metadata(((MODEL_SHA256, card.sha256),))
+        digests = {MODEL_SHA256: card.sha256, PREPROCESSING_SHA256: card.preprocessing}
+        context.set_trailing_metadata(tuple((key, value) for key, value in digests.items() if value))
         return pb.ModelMetadataResponse(
             name=card.name,
             versions=list(self._repository.versions(card.name)),

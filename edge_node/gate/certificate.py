@@ -4,14 +4,13 @@
 and what it does not: docs/certificate.md.
 """
 
-import hashlib
 from datetime import datetime
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
-from protos.artifact import Artifact, ArtifactError, CloudModel, Digest, Manifest, Part
+from protos.artifact import Artifact, ArtifactError, CloudModel, Digest, Part, preprocessing_id
 from protos.score import ScoreSpec
 
 CERTIFICATE = "certificate.json"
@@ -164,9 +163,3 @@ def verify(certificate: Certificate, artifact: Artifact) -> str | None:
     if gate is None or (gate.score, gate.temperature, gate.threshold) != certified:
         return "the artifact's gate is not the certified one"
     return None
-
-
-def preprocessing_id(manifest: Manifest) -> str:
-    """SHA-256 of how a sample becomes the model's input."""
-    how = msgspec.json.encode([manifest.preprocessing, manifest.signature.input], order="deterministic")
-    return hashlib.sha256(how).hexdigest()

@@ -10,7 +10,7 @@ import pytest
 from deploy.demo.processes import wait_until
 from protos import artifact, codec, image
 from protos import inference_pb2 as pb
-from protos.identity import MODEL_SHA256
+from protos.identity import MODEL_SHA256, PREPROCESSING_SHA256
 from protos.inference_pb2_grpc import GRPCInferenceServiceStub
 from tests.cloud_server.conftest import Serve
 from tests.cloud_server.graphs import plain
@@ -59,6 +59,15 @@ def test_image_models_keep_their_numeric_signature(stub: Any) -> None:
 def test_model_metadata_carries_the_digest(stub: Any, models: dict[str, Path], name: str, file: str) -> None:
     _, call = stub.ModelMetadata.with_call(pb.ModelMetadataRequest(name=name))
     assert dict(call.trailing_metadata())[MODEL_SHA256] == artifact.digest(models[name] / file)
+
+
+def test_model_metadata_says_how_a_payload_becomes_an_input(stub: Any, models: dict[str, Path]) -> None:
+    found = {}
+    for name in ("cloud", "colour", "plain"):
+        _, call = stub.ModelMetadata.with_call(pb.ModelMetadataRequest(name=name))
+        found[name] = dict(call.trailing_metadata()).get(PREPROCESSING_SHA256)
+    made = {name: artifact.load(models[name]).manifest for name in ("cloud", "colour")}
+    assert found == {name: artifact.preprocessing_id(it) for name, it in made.items()} | {"plain": None}
 
 
 def test_inference_from_an_artifact(stub: Any) -> None:

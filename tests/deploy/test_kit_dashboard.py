@@ -19,9 +19,9 @@ from deploy.demo.broker import Broker
 from deploy.demo.collect import NodeId
 from deploy.demo.processes import HOST, wait_until
 from deploy.demo.prometheus import open_prometheus
-from edge_node.gate.certificate import Binding, preprocessing_id
+from edge_node.gate.certificate import Binding
 from edge_node.prepare.certify.write import write
-from protos.artifact import Artifact
+from protos.artifact import Artifact, preprocessing_id
 from tests.cloud_server import process
 from tests.deploy import exported
 from tests.gate.certificates import certificate

@@ -14,7 +14,7 @@ from edge_node.fallback.retry import PUSHBACK
 from protos import codec
 from protos import inference_pb2 as pb
 from protos.codec import Tensor
-from protos.identity import MODEL_SHA256
+from protos.identity import MODEL_SHA256, PREPROCESSING_SHA256
 from tests.nodes import PATIENCE
 
 HOST = "127.0.0.1"
@@ -94,14 +94,15 @@ def describe(
     outputs: Sequence[pb.ModelMetadataResponse.TensorMetadata] = (OUTPUT,),
     sha256: str | None = None,
     name: str = "cloud",
+    preprocessing: str | None = None,
 ) -> Describe:
-    """A signature for whoever asks for model ``name``, with the digest of the model if there is one."""
+    """A signature for whoever asks for model ``name``, with the digests that there are."""
 
     def metadata(request: pb.ModelMetadataRequest, context: Context) -> pb.ModelMetadataResponse:
         if request.name != name:
             context.abort(grpc.StatusCode.NOT_FOUND, f"no model {request.name!r}, there is {name!r}")
-        if sha256:
-            context.set_trailing_metadata(((MODEL_SHA256, sha256),))
+        digests = {MODEL_SHA256: sha256, PREPROCESSING_SHA256: preprocessing}
+        context.set_trailing_metadata(tuple((key, value) for key, value in digests.items() if value))
         return pb.ModelMetadataResponse(name=name, versions=["1"], inputs=inputs, outputs=outputs)
 
     return metadata

@@ -13,10 +13,10 @@ from deploy.demo.broker import Broker
 from deploy.demo.processes import HOST as LOOPBACK
 from deploy.demo.processes import wait_until
 from edge_node.assembly import STANDING
-from edge_node.gate.certificate import Binding, preprocessing_id
+from edge_node.gate.certificate import Binding
 from edge_node.node import EdgeNode
 from edge_node.prepare.certify.write import write
-from protos.artifact import Artifact
+from protos.artifact import Artifact, preprocessing_id
 from protos.result import Result
 from tests.edge_node.clouds import HOST, answer, cloud
 from tests.gate.certificates import certificate

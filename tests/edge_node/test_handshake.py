@@ -10,12 +10,15 @@ import trustme
 
 from edge_node.config import Cloud, Tls
 from edge_node.errors import ModelMismatch, NodeError
+from edge_node.gate.certificate import Binding
 from edge_node.handshake import expected_model, open_channel, verify
-from protos.artifact import Artifact
+from edge_node.prepare.certify.write import write
+from protos.artifact import Artifact, preprocessing_id
 from tests.edge_node.clouds import HOST, INPUT, OUTPUT, cloud, describe
+from tests.gate.certificates import certificate
 from tests.models import cloud_artifact, edge_artifact
 
-SHA256 = "1" * 64
+SHA256, OTHER = "1" * 64, "2" * 64
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +95,37 @@ def test_another_signature_is_a_mismatch(
     assert mismatch(pledged, **described) == (
         f"the artifact expects model 'cloud' {expected}, the server has model 'cloud' {found}"
     )
+
+
+@pytest.fixture(scope="module")
+def certified(pledged: Artifact) -> Artifact:
+    """One whose certificate is for a cloud that prepares its input in a certain way."""
+    assert pledged.manifest.cloud
+    binding = Binding(
+        edge=pledged.sha256,
+        cloud=pledged.manifest.cloud,
+        preprocessing=preprocessing_id(pledged.manifest),
+        cloud_preprocessing=SHA256,
+        codec="tensor",
+    )
+    return write(certificate(binding=binding), pledged, pledged.directory.with_name("certified"))
+
+
+@pytest.mark.parametrize("said", [SHA256, None])
+def test_a_cloud_that_prepares_as_certified_or_does_not_say_is_taken(
+    certified: Artifact, said: str | None
+) -> None:
+    assert proves(certified, preprocessing=said) == "their_input"
+
+
+def test_a_cloud_that_prepares_otherwise_than_certified_is_a_mismatch(
+    certified: Artifact, pledged: Artifact
+) -> None:
+    what = "model 'cloud' with preprocessing of sha256"
+    assert mismatch(certified, preprocessing=OTHER) == (
+        f"the artifact expects {what} {SHA256}, the server has {what} {OTHER}"
+    )
+    assert proves(pledged, preprocessing=OTHER) == "their_input", "nothing was promised of it"
 
 
 @pytest.mark.parametrize("shape", [[1, 3], [-1, -1], [8, 3]])

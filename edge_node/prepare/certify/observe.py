@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from edge_node import preprocess
 from edge_node.errors import SampleError
-from edge_node.gate.certificate import Binding, preprocessing_id
+from edge_node.gate.certificate import Binding
 from edge_node.model import EdgeModel
 from edge_node.prepare.certify.evidence import Evidence
 from edge_node.prepare.data import Samples
@@ -18,7 +18,7 @@ from edge_node.prepare.progress import counted
 from edge_node.sample import Sample
 from protos import codec, image
 from protos import inference_pb2 as pb
-from protos.artifact import Artifact, CloudModel, ImageInput
+from protos.artifact import Artifact, CloudModel, ImageInput, preprocessing_id
 from protos.codec import Tensor
 
 Prints = NDArray[np.uint64]
