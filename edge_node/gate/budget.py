@@ -3,7 +3,9 @@
 The pace (``RateTracker``) moves the threshold so that the least certain samples win the budget,
 whatever the stream does. The bucket (``TokenBucket``) is the hard limit: it is asked last, once the
 circuit breaker and the deadline have consented. Where more than one thing is scarce each has a pace,
-and the slowest leads: prices that add up would hold no budget as exactly.
+and the slowest leads. A price for each that adds up holds both as well and finds up to a twentieth more
+gain for them (``tests/gate/test_budget.py``), yet sends the smallest, not the least certain, and has no
+threshold that could be compared with the certified one.
 """
 
 import math
@@ -45,7 +47,8 @@ class Quantiles:
             return math.inf
         at = share * (len(self.table) - 1)
         below = min(int(at), len(self.table) - 2)
-        return self.table[below] + (at - below) * (self.table[below + 1] - self.table[below])
+        low, high = self.table[below : below + 2]
+        return min(high, low + (at - below) * (high - low))
 
     def share(self, score: float) -> float:
         """The share of TUNE that a threshold of ``score`` defers."""

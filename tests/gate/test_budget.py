@@ -2,13 +2,17 @@
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from threading import Lock
+from typing import cast
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from edge_node.gate.budget import GAMMA, ByteTarget, Controller, Mode, Quantiles, ShareTarget
+from edge_node.gate.budget import GAMMA, ByteTarget, Controller, Mode, Quantiles, ShareTarget, Target
 
 UNIFORM = Quantiles(np.linspace(0, 1, 257).tolist())
 """Scores that are their own quantiles."""
@@ -156,14 +160,31 @@ def test_a_score_that_is_no_number_is_never_accepted_and_runs_up_no_debt() -> No
     assert controller.accepts(0.0, 1)
 
 
-def test_the_bound_holds_for_many_threads() -> None:
+def excess_of_64(controller: Controller) -> float:
+    """Samples that as many threads send beyond a target of a fifth, each with a stream of its own."""
+    streams = np.array(drifting(16_000)).reshape(-1, 64).T.tolist()
+
+    def work(stream: list[float]) -> int:
+        return sum(not controller.accepts(score, 1) for score in stream)
+
+    with ThreadPoolExecutor(64) as pool:
+        return sum(pool.map(work, streams)) - 0.2 * 16_000
+
+
+@pytest.mark.usefixtures("restless_threads")
+@pytest.mark.parametrize("locked", [True, False])
+def test_many_threads_lose_no_sample_and_without_the_lock_they_do(*, locked: bool) -> None:
+    """The bound holds as the pace has moved by exactly what was sent beyond the target."""
     controller = control(0.2)
-    with ThreadPoolExecutor(16) as pool:
-        sent = list(pool.map(lambda score: not controller.accepts(score, 1), drifting(8000)))
-    assert abs(sum(sent) - 0.2 * len(sent)) <= SLACK + 1e-6
+    if not locked:
+        controller._lock = cast("Lock", nullcontext())
+    over, moved = excess_of_64(controller), (0.3 - controller.share) / GAMMA
+    assert (moved == pytest.approx(over, abs=1e-6)) is locked
+    assert not locked or abs(over) <= SLACK
 
 
 @given(st.lists(st.floats(-5, 5), min_size=2, max_size=40).map(sorted), st.floats(0.001, 1))
+@example([-1.0, 0.02], 1.0)  # the sum of what lies between is more than the whole
 def test_a_share_becomes_a_score_and_back(table: list[float], share: float) -> None:
     quantiles = Quantiles(table)
     score = quantiles.score(share)
@@ -172,6 +193,47 @@ def test_a_share_becomes_a_score_and_back(table: list[float], share: float) -> N
     assert quantiles.score(0.0) == -math.inf
     assert quantiles.score(1.001) == math.inf
     assert (quantiles.share(-math.inf), quantiles.share(math.inf)) == (0.0, 1.0)
+
+
+class Priced:
+    """Two budgets by price: what is sent has to gain more than its shares of both cost."""
+
+    def __init__(self, *targets: Target) -> None:
+        self._prices = dict.fromkeys(targets, 0.0)
+
+    def accepts(self, score: float, nbytes: int) -> bool:
+        sent = 1 - score > sum(price * target(nbytes)[0] for target, price in self._prices.items())
+        for target, price in self._prices.items():
+            used, due = target(nbytes)
+            self._prices[target] = max(0.0, price + GAMMA * (sent * used - due))
+        return not sent
+
+
+def uneven(rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Scores and payloads: as they are, then unsure and small, then unsure and large, then sure."""
+    scores, payloads = rng.random((4, 5000)), rng.integers(200, 1001, (4, 5000))
+    scores[1] *= 0.25
+    payloads[1] //= 3
+    payloads[2] = rng.integers(800, 1001, 5000)
+    scores[3] = 0.6 + 0.4 * scores[3]
+    return scores.ravel(), payloads.ravel()
+
+
+def test_paces_hold_two_budgets_as_prices_do_and_leave_little_of_the_gain() -> None:
+    """Gain: 1 - score. The least certain of the samples are sent; by price it is the smallest, too."""
+    targets: list[Target] = [ShareTarget(0.3), lambda nbytes: (nbytes / 1000, 0.15)]
+    scores, payloads = uneven(np.random.default_rng(6))
+    paced = Controller(targets, UNIFORM, lambda: 0.3, Mode.BUDGET_FIRST)
+    gains, sizes = [], []
+    for way in (paced, Priced(*targets)):
+        pairs = zip(scores.tolist(), payloads.tolist(), strict=True)
+        sent = np.array([not way.accepts(score, nbytes) for score, nbytes in pairs])
+        assert np.cumsum(sent - 0.3).max() <= SLACK
+        assert np.cumsum(sent * payloads / 1000 - 0.15).max() <= SLACK
+        gains.append((sent * (1 - scores)).sum())
+        sizes.append(payloads[sent].mean())
+    assert 0.9 < gains[0] / gains[1] < 1
+    assert sizes[0] > sizes[1]
 
 
 @given(streams, targets, targets)

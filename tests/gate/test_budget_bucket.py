@@ -2,13 +2,17 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from contextlib import nullcontext
+from functools import partial
+from threading import Barrier, Lock
+from typing import cast
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_node.gate.budget import DAY, TokenBucket
+from edge_node.gate.budget import DAY, Clock, Together, TokenBucket
 
 RATE, CAPACITY = 7.0, 100.0
 
@@ -70,9 +74,17 @@ def test_a_bucket_that_refills_beside_calls_under_way_is_overdrawn() -> None:
     assert not overdrawn(play(TokenBucket, script))
 
 
-@pytest.mark.parametrize("refund", [0.0, 0.5])
-def test_sixty_four_at_once_take_what_is_there_and_no_more(refund: float) -> None:
-    bucket, barrier, threads = TokenBucket(0, 10_000, lambda: 0.0), Barrier(64), 64
+class Unlocked(TokenBucket):
+    """Two threads may read the same level, and each write what it alone has taken."""
+
+    def __init__(self, rate: float, capacity: float, clock: Clock) -> None:
+        super().__init__(rate, capacity, clock)
+        self._lock = cast("Lock", nullcontext())
+
+
+def spent_by_64(bucket: TokenBucket, refund: float) -> float:
+    """Bytes used by as many threads, all of which want more than there is."""
+    barrier = Barrier(64)
 
     def spend(_: int) -> float:
         barrier.wait()
@@ -81,32 +93,57 @@ def test_sixty_four_at_once_take_what_is_there_and_no_more(refund: float) -> Non
             if bucket.take(7):
                 used += 7 * (1 - refund)
                 bucket.settle(7, 7 * (1 - refund))
-            assert bucket.level >= 0
         return used
 
-    with ThreadPoolExecutor(threads) as pool:
-        used = sum(pool.map(spend, range(threads)))
+    with ThreadPoolExecutor(64) as pool:
+        return sum(pool.map(spend, range(64)))
+
+
+@pytest.mark.usefixtures("restless_threads")
+@pytest.mark.parametrize("refund", [0.0, 0.5])
+def test_sixty_four_at_once_take_what_is_there_and_no_more(refund: float) -> None:
+    bucket = TokenBucket(0, 10_000, lambda: 0.0)
+    used = spent_by_64(bucket, refund)
     assert used <= 10_000
     assert bucket.level == pytest.approx(10_000 - used)
-    assert used == pytest.approx(10_000, abs=7)  # all asked for more than there was
+    assert used == pytest.approx(10_000, abs=7)
 
 
-def spent(bucket: TokenBucket, now: list[float], want: Callable[[int], float], seconds: int) -> list[Use]:
-    uses = []
-    for second in range(0, seconds, 60):
-        now[0] = float(second)
-        if bucket.take(nbytes := want(second)):
-            bucket.settle(nbytes, nbytes)
-            uses.append((now[0], nbytes))
-    return uses
+@pytest.mark.usefixtures("restless_threads")
+def test_without_its_lock_sixty_four_overdraw_it() -> None:
+    """The negative control."""
+    found = (spent_by_64(Unlocked(0, 10_000, lambda: 0.0), 0.0) for _ in range(20))
+    assert any(used > 10_000 for used in found)
 
 
-def test_a_day_holds_what_a_day_may_use_even_the_greediest() -> None:
-    now = [0.0]
-    uses = spent(TokenBucket.a_day(1e6, lambda: now[0]), now, lambda _: 50.0, 3 * 86_400)
-    uses += spent(TokenBucket.a_day(1e6, lambda: now[0]), now, lambda _: 5000.0, 0)
-    for start, _ in uses[::100]:
-        assert sum(nbytes for moment, nbytes in uses if start <= moment < start + DAY) <= 1e6
+def test_of_two_buckets_both_pay_or_neither() -> None:
+    large, small = (TokenBucket(0, capacity, lambda: 0.0) for capacity in (100, 50))
+    for both in (Together(large, small), Together(small, large)):
+        assert not both.take(60)
+        assert (large.level, small.level) == (100, 50)
+        assert both.take(40)
+        assert (large.level, small.level) == (60, 10)
+        both.settle(40, 0)
+    assert Together().take(1e12), "none is no bound"
+
+
+def fullest_day(make: Callable[[Clock], TokenBucket], silent: int) -> float:
+    """Most bytes in 24 hours out of three days, if it is asked for more every minute after so many."""
+    now, used = [0.0], np.zeros(3 * 1440)
+    bucket = make(lambda: now[0])
+    for minute in range(silent, len(used)):
+        now[0] = 60.0 * minute
+        if bucket.take(1400):
+            bucket.settle(1400, 1400)
+            used[minute] = 1400
+    return float(np.convolve(used, np.ones(1440)).max())
+
+
+@pytest.mark.parametrize("silent", [0, 1000])
+def test_a_day_holds_what_a_day_may_use_and_hardly_less(silent: int) -> None:
+    """Negative control: a day's bytes at a day's rate, and an hour's worth at once beside it."""
+    assert 0.99e6 < fullest_day(partial(TokenBucket.a_day, 1e6), silent) <= 1e6
+    assert fullest_day(partial(TokenBucket, 1e6 / DAY, 1e6 / 24), silent) > 1.03e6
 
 
 def test_what_a_call_used_beyond_its_charge_is_paid_before_anything_is_sent() -> None:
