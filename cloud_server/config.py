@@ -48,6 +48,21 @@ class Repository(Section, frozen=True, kw_only=True):
     """Callers may load and unload models, by the protocol's repository extension."""
 
 
+class Batching(Section, frozen=True, kw_only=True):
+    """Requests that wait for the same model share a run, if its samples know nothing of each other."""
+
+    max_batch_size: Annotated[int, Meta(ge=1)] = 16
+    """Samples in a run, at most; how many of them pay is learnt. 1: each request has a run of its own."""
+    sizes: dict[str, Annotated[int, Meta(ge=1)]] = field(default_factory=dict)
+    """The same for the models named here, such as `{resnet = 1}`."""
+    max_queue_delay: Annotated[float, Meta(ge=0)] = 0.0
+    """Seconds that a run waits for others to share it; 0: it takes those that wait already."""
+
+    def most(self, model: str) -> int:
+        """Samples in a run of this model."""
+        return self.sizes.get(model, self.max_batch_size)
+
+
 class Loading(Section, frozen=True, kw_only=True):
     """What a model file may take. Each is loaded and run once in a process of its own before it serves."""
 
@@ -171,6 +186,7 @@ class CloudConfig(Section, frozen=True, kw_only=True):
     server: Server = Server()
     models: tuple[Model, ...] = ()
     repository: Repository | None = None
+    batching: Batching = Batching()
     loading: Loading = Loading()
     tls: Tls | None = None
     fleet: Fleet | None = None

@@ -13,6 +13,7 @@
        ├─ UnknownModel       NOT_FOUND
        ├─ BadInput           INVALID_ARGUMENT
        ├─ Expired            DEADLINE_EXCEEDED
+       ├─ Gone               CANCELLED
        ├─ Overloaded         RESOURCE_EXHAUSTED
        └─ NotOffered         UNIMPLEMENTED
     protos: SettingsError, ArtifactError, NoPillow           as a StartError
@@ -95,6 +96,16 @@ class BadInput(RequestError):
 class Expired(RequestError):
     """The time that the caller had is over before the model ran."""
 
+    def __init__(self) -> None:
+        super().__init__("the request's time was over before the model could run")
+
+
+class Gone(RequestError):
+    """The caller gave up before the model ran."""
+
+    def __init__(self) -> None:
+        super().__init__("the caller gave up before the model could run")
+
 
 class Overloaded(RequestError):
     """More is asked at once than can be answered."""
@@ -109,6 +120,7 @@ STATUS: dict[type[Exception], grpc.StatusCode] = {
     ModelError: grpc.StatusCode.FAILED_PRECONDITION,
     BadInput: grpc.StatusCode.INVALID_ARGUMENT,
     Expired: grpc.StatusCode.DEADLINE_EXCEEDED,
+    Gone: grpc.StatusCode.CANCELLED,
     Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     NotOffered: grpc.StatusCode.UNIMPLEMENTED,
     CodecError: grpc.StatusCode.INVALID_ARGUMENT,

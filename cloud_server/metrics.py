@@ -26,8 +26,8 @@ from cloud_server.listening import require_free
 from protos.buckets import DURATION_BUCKETS
 
 BATCH_BUCKETS = tuple(float(2**power) for power in range(8))
-SHED = ("expired", "streams")
-"""Why a request is not run: its time is over; it came by one stream too many."""
+SHED = ("expired", "gone", "streams")
+"""Why a request is not run: its time is over; its caller gave up; it came by one stream too many."""
 
 
 class Meter:
@@ -85,6 +85,12 @@ class Meter:
         )
         self.batch_size = Histogram(
             "tidegate_batch_size", "Samples in one run.", ["model"], buckets=BATCH_BUCKETS, registry=registry
+        )
+        self.batch_limit = Gauge(
+            "tidegate_batch_limit",
+            "Samples that share a run at most, by what has paid so far.",
+            ["model"],
+            registry=registry,
         )
         self.shed = Counter(
             "tidegate_shed_requests", "Requests refused before they ran.", ["reason"], registry=registry

@@ -1,21 +1,23 @@
 """The one way from a question to its answer, whichever skin it came through."""
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from threading import Semaphore
 
-from cloud_server.errors import Expired
+from cloud_server.errors import Expired, Gone
 from cloud_server.inference.call import Call
 from cloud_server.inference.classification import classify
 from cloud_server.inference.model import Card, Model
 from cloud_server.inference.repository import Repository
+from cloud_server.inference.sizing import Run
 from cloud_server.inference.statistics import Laps, Statistics
+from cloud_server.inference.turns import Turns
 from cloud_server.metrics import Meter
 from protos import timing
 from protos.codec import Tensor
 from protos.identity import MODEL_SHA256
+
+SHED_BY: dict[type[Exception], str] = {Expired: "expired", Gone: "gone"}
+"""By which reason a request counts that is refused before it runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,56 +55,41 @@ class Answer:
 class Answering:
     """Models, statistics, and how many runs there may be at once. Any number of threads may ask."""
 
-    def __init__(self, repository: Repository, runs: int, meter: Meter) -> None:
+    def __init__(self, repository: Repository, runs: int, meter: Meter, delay: float = 0.0) -> None:
         self.repository, self.statistics, self._meter = repository, Statistics(), meter
-        self._runs = Semaphore(runs)
+        self._turns = Turns(runs, self._ran, delay)
 
     def answer(self, question: Question) -> Answer:
         """``RequestError`` or ``CodecError`` says what is wrong with it."""
         model, laps = self.repository.get(question.model, question.version), Laps()
         try:
-            tensors = question.tensors()
+            work = model.prepare(question.tensors(), [it.name for it in question.wanted])
             laps.lap("compute_input")
-            with self._turn(question.call.deadline):
-                laps.lap("queue")
-                outputs = model.infer(tensors, [it.name for it in question.wanted])
-            laps.lap("compute_infer")
-            outputs |= _classified(model, outputs, question.wanted)
+            done = self._turns.run(work, question.call)
+            outputs, run = done.outputs, done.run
+            laps.lap("queue", run.began)
+            laps.lap("compute_infer", run.began + run.seconds)
+            if any(it.classes for it in question.wanted):
+                outputs |= _classified(model, outputs, question.wanted)
             laps.lap("compute_output")
-        except Exception:
+        except Exception as error:
             self.statistics.failed(model.card, laps)
+            if shed := SHED_BY.get(type(error)):
+                self._meter.shed_by[shed].inc()
             raise
-        self._count(model.card, laps, _batch(model.card, tensors))
+        self.statistics.succeeded(model.card, laps, run)
+        for stage, seconds in laps.seconds.items():
+            self._meter.stages.labels(model.card.name, stage).observe(seconds)
         return Answer(model.card, outputs, _facts(model.card, laps))
 
-    def _count(self, card: Card, laps: Laps, batch: int) -> None:
-        self.statistics.succeeded(card, laps, batch)
-        self._meter.batch_size.labels(card.name).observe(batch)
-        for stage, seconds in laps.seconds.items():
-            self._meter.stages.labels(card.name, stage).observe(seconds)
-
-    @contextmanager
-    def _turn(self, deadline: float | None) -> Iterator[None]:
-        """Among those who may run; ``Expired`` if it does not come in time."""
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        if left == 0 or not self._runs.acquire(timeout=left):
-            self._meter.shed_by["expired"].inc()
-            raise Expired("the request's time was over before the model could run")
-        try:
-            yield
-        finally:
-            self._runs.release()
+    def _ran(self, model: Model, run: Run) -> None:
+        self.statistics.ran(model.card, run)
+        self._meter.batch_size.labels(model.card.name).observe(run.samples)
+        self._meter.batch_limit.labels(model.card.name).set(model.sizing.limit)
 
 
 def _classified(model: Model, outputs: Mapping[str, Tensor], wanted: Sequence[Wanted]) -> dict[str, Tensor]:
     return {it.name: classify(outputs[it.name], it.classes, model.card.labels) for it in wanted if it.classes}
-
-
-def _batch(card: Card, tensors: Mapping[str, Tensor]) -> int:
-    """Samples in a request: the first axis, where every input leaves it free."""
-    if all(spec.shape[:1] == (-1,) for spec in card.inputs):
-        return len(tensors[card.inputs[0].name])
-    return 1
 
 
 def _facts(card: Card, laps: Laps) -> tuple[tuple[str, str], ...]:

@@ -1,5 +1,6 @@
 """What a call says of itself, whichever way it came."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -13,5 +14,7 @@ class Call:
     """On the monotonic clock; ``None``: whenever."""
     priority: int = 0
     """0: normal; a larger one comes later."""
+    gone: Callable[[], bool] = lambda: False
+    """Whether its caller waits no longer, as far as can be known."""
     id: str = ""
     """The caller's own, which comes back."""

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from cloud_server import config
 from cloud_server.config import CloudConfig
 from cloud_server.errors import ModelError
 from cloud_server.inference import versions
@@ -17,7 +16,7 @@ from cloud_server.inference.model import Card, Model, show
 from cloud_server.inference.repository import Repository
 from cloud_server.inference.sandbox import try_out
 from cloud_server.inference.scanning import scan
-from cloud_server.inference.session import open_session, signature
+from cloud_server.inference.session import divides, open_session, signature
 from cloud_server.metrics import Meter
 from protos import artifact, image
 from protos.artifact import Artifact, ImageInput, TensorSpec
@@ -28,7 +27,7 @@ log = logging.getLogger(__name__)
 
 def load(settings: CloudConfig, meter: Meter) -> Catalogue:
     """Every model, warm; ``ModelError`` if one of ``[[models]]``, or all of ``[repository]``, cannot be."""
-    open_one = partial(open_model, meter=meter, limits=settings.loading)
+    open_one = partial(open_model, meter=meter, settings=settings)
     sources: dict[str, Path] = {}
     models = []
     for path in (model.path for model in settings.models):
@@ -47,15 +46,15 @@ def load(settings: CloudConfig, meter: Meter) -> Catalogue:
 
 
 def open_model(
-    path: Path, name: str = "", version: str = "", *, meter: Meter, limits: config.Loading
+    path: Path, name: str = "", version: str = "", *, meter: Meter, settings: CloudConfig
 ) -> Model:
     """A model, warm, that has first shown in a sandbox that it does no harm; else ``ModelError``."""
-    tried = try_out(path, limits)
+    tried = try_out(path, settings.loading)
     card, session = load_model(path)
     if card.sha256 != tried:
         raise ModelError(path, "changed while it was being loaded")
     card = replace(card, name=name or card.name, version=version or card.version)
-    return Model(card, session, meter.inference.labels(card.name))
+    return Model(card, session, meter.inference.labels(card.name), settings.batching.most(card.name))
 
 
 def load_model(path: Path) -> tuple[Card, Any]:
@@ -79,6 +78,7 @@ def _from_file(path: Path) -> tuple[Card, Any]:
         sha256=artifact.digest(path),
         inputs=inputs,
         outputs=outputs,
+        batches=divides(session, inputs, outputs),
     )
     return card, session
 
@@ -103,16 +103,18 @@ def _from_artifact(source: Artifact) -> tuple[Card, Any]:
     session = open_session(source.model)
     _compare_signatures(source, session)
     _replay(source, session)
+    inputs, outputs = (manifest.signature.input,), (manifest.signature.output,)
     card = Card(
         name=manifest.name,
         version=manifest.version,
         precision=manifest.precision,
         sha256=source.sha256,
-        inputs=(manifest.signature.input,),
-        outputs=(manifest.signature.output,),
+        inputs=inputs,
+        outputs=outputs,
         images=images,
         labels=manifest.labels,
         preprocessing=artifact.preprocessing_id(manifest),
+        batches=divides(session, inputs, outputs),
     )
     return card, session
 

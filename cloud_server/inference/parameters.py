@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from cloud_server.errors import BadInput, NotOffered
@@ -12,6 +12,8 @@ Parameters = Mapping[str, Any]
 """bool, int, float or str by name."""
 
 _LARGEST = 1 << 63
+FOREVER = 1e6
+"""Seconds: who has as many has no deadline. gRPC says a large number where there is none."""
 
 
 def plain(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -20,15 +22,20 @@ def plain(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {name: getattr(it, choice) for name, (it, choice) in chosen.items() if choice}
 
 
-def call(request_id: str, parameters: Parameters, left: float | None = None) -> Call:
-    """What a request says of itself. ``left``: seconds that the transport gives it.
+def call(
+    request_id: str,
+    parameters: Parameters,
+    left: float | None = None,
+    gone: Callable[[], bool] = lambda: False,
+) -> Call:
+    """What a request says of itself. ``left``: seconds that the transport gives it; ``gone``: as in ``Call``.
 
     ``timeout`` is in microseconds, 0 for none; the sooner of both counts. ``BadInput`` if it is no number.
     """
     timeout = number(parameters, "timeout") / 1e6 or math.inf
     least = min(timeout, math.inf if left is None else left)
-    deadline = time.monotonic() + least if math.isfinite(least) else None
-    return Call(deadline=deadline, priority=number(parameters, "priority"), id=request_id)
+    deadline = time.monotonic() + least if least < FOREVER else None
+    return Call(deadline=deadline, priority=number(parameters, "priority"), gone=gone, id=request_id)
 
 
 def classes(parameters: Parameters) -> int:

@@ -87,13 +87,13 @@ class InferenceServicer:
 
         The trailing metadata say which model did, how long it took, and what the time is.
         """
-        answer = self._answering.answer(_question(request, context.time_remaining()))
+        answer = self._answering.answer(_question(request, context))
         context.set_trailing_metadata(answer.facts)
         return _response(request, answer)
 
-    def _infer(self, request: pb.ModelInferRequest, left: float | None) -> pb.ModelInferResponse:
+    def _infer(self, request: pb.ModelInferRequest, context: grpc.ServicerContext) -> pb.ModelInferResponse:
         """As ``ModelInfer``, with the facts in the parameters: a message in a stream has no metadata."""
-        answer = self._answering.answer(_question(request, left))
+        answer = self._answering.answer(_question(request, context))
         response = _response(request, answer)
         for name, value in answer.facts:
             response.parameters[name].string_param = value
@@ -134,8 +134,7 @@ class InferenceServicer:
         return pb.RepositoryModelUnloadResponse()
 
 
-def _question(request: pb.ModelInferRequest, left: float | None) -> Question:
-    """``left``: seconds until the transport's deadline."""
+def _question(request: pb.ModelInferRequest, context: grpc.ServicerContext) -> Question:
     return Question(
         model=request.model_name,
         version=request.model_version,
@@ -143,7 +142,12 @@ def _question(request: pb.ModelInferRequest, left: float | None) -> Question:
         wanted=[
             Wanted(it.name, parameters.classes(parameters.plain(it.parameters))) for it in request.outputs
         ],
-        call=parameters.call(request.id, parameters.plain(request.parameters), left),
+        call=parameters.call(
+            request.id,
+            parameters.plain(request.parameters),
+            context.time_remaining(),
+            lambda: not context.is_active(),
+        ),
     )
 
 

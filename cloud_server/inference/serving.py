@@ -20,6 +20,9 @@ from cloud_server.metrics import Meter
 from cloud_server.probes import Health
 from protos.inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 
+WAITING = 64
+"""Requests that wait for a run, each in a thread of its own."""
+
 
 @contextmanager
 def serve(config: CloudConfig, meter: Meter) -> Iterator[tuple[str, Catalogue]]:
@@ -30,8 +33,8 @@ def serve(config: CloudConfig, meter: Meter) -> Iterator[tuple[str, Catalogue]]:
     catalogue = loading.load(config, meter)
     repository = catalogue.repository
     runs = config.server.threads or os.cpu_count() or 1
-    answering = Answering(repository, runs, meter)
-    with ThreadPoolExecutor(runs, "inference") as pool:
+    answering = Answering(repository, runs, meter, config.batching.max_queue_delay)
+    with ThreadPoolExecutor(runs + WAITING, "inference") as pool:
         server = grpc.server(pool, interceptors=[Interceptor(meter)], options=_options(config, repository))
         servicer = InferenceServicer(answering, catalogue, meter)
         add_GRPCInferenceServiceServicer_to_server(servicer, server)

@@ -1,15 +1,20 @@
 """onnxruntime: opening a model file, and what the file itself says about its tensors."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cloud_server.errors import ModelError
 from protos.artifact import TensorSpec
-from protos.codec import CodecError
+from protos.codec import DTYPES, CodecError, Tensor
 from protos.signature import spec
 
 _FATAL = 4
 """Log level: whatever goes wrong is raised as well."""
+_ROUNDING = 1e-3
+"""Of a sample's largest answer: floating point adds up in another order where there are more samples."""
 
 
 def open_session(path: Path) -> Any:
@@ -25,6 +30,44 @@ def open_session(path: Path) -> Any:
         return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no base of their own
         raise ModelError(path, f"is no ONNX model that can run here: {str(error).splitlines()[0]}") from error
+
+
+def divides(session: Any, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> bool:
+    """Whether samples along the first axis know nothing of each other: it is tried.
+
+    Not so where a model normalises over all of them, quantises by the largest, or runs through time.
+    """
+    if not inputs or any(spec.shape[:1] != (-1,) for spec in (*inputs, *outputs)):
+        return False
+    few, more = ({spec.name: _some(spec, count) for spec in inputs} for count in (1, 2))
+    both = {name: np.concatenate([few[name], more[name]]) for name in few}
+    names = [spec.name for spec in outputs]
+    try:
+        apart, together = [session.run(names, feed) for feed in (few, more)], session.run(names, both)
+    except Exception:  # noqa: BLE001 - onnxruntime's errors have no base of their own
+        return False
+    return all(map(_same, zip(*apart, strict=True), together))
+
+
+def _some(spec: TensorSpec, count: int) -> Tensor:
+    """Samples of a size that grows with their count, as far as the datatype has sizes."""
+    shape = count, *(max(size, 1) for size in spec.shape[1:])
+    values = np.random.default_rng(count).normal(0, 10 ** (count - 1), shape)
+    dtype = DTYPES[spec.datatype]
+    if dtype.hasobject:
+        return np.where(values > 0, "a", "b").astype(object)
+    return values.astype(dtype) if dtype.kind == "f" else (values > 0).astype(dtype)
+
+
+def _same(apart: tuple[Tensor, Tensor], together: Tensor) -> bool:
+    if [array.shape[:1] for array in (*apart, together)] != [(1,), (2,), (3,)]:
+        return False
+    expected = np.concatenate(apart)
+    if expected.shape != together.shape or expected.dtype.kind not in "fiu":
+        return np.array_equal(expected, together)
+    of_sample = tuple(range(1, expected.ndim))
+    off = np.abs(np.subtract(expected, together, dtype=np.float64)).max(of_sample, initial=0)
+    return bool((off <= _ROUNDING * np.abs(expected).max(of_sample, initial=0)).all())
 
 
 def run_options() -> Any:

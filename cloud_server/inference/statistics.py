@@ -4,6 +4,7 @@ import time
 from threading import Lock
 
 from cloud_server.inference.model import Card
+from cloud_server.inference.sizing import Run
 from protos import inference_pb2 as pb
 
 SIZES = 64
@@ -17,11 +18,11 @@ class Laps:
         self.seconds: dict[str, float] = {}
         self._began = self._last = time.perf_counter()
 
-    def lap(self, stage: str) -> None:
-        """This stage ends now."""
-        now = time.perf_counter()
-        self.seconds[stage] = now - self._last
-        self._last = now
+    def lap(self, stage: str, at: float | None = None) -> None:
+        """This stage ends now, or ended at a time of the same clock."""
+        end = time.perf_counter() if at is None else at
+        self.seconds[stage] = end - self._last
+        self._last = end
 
     @property
     def total(self) -> float:
@@ -37,19 +38,28 @@ class Statistics:
         self._batches: dict[tuple[str, str], dict[int, pb.InferBatchStatistics]] = {}
         self._lock = Lock()
 
-    def succeeded(self, card: Card, laps: Laps, batch: int) -> None:
-        """A request of ``batch`` samples was answered by one run."""
+    def ran(self, card: Card, run: Run) -> None:
+        """A model has run."""
         with self._lock:
             kept = self._of(card)
             kept.last_inference = time.time_ns() // 1_000_000
-            kept.inference_count += batch
+            kept.inference_count += run.samples
             kept.execution_count += 1
+            if size := self._size(kept, run.samples):
+                _add(size.compute_infer, run.seconds)
+                size.compute_input.count += 1
+                size.compute_output.count += 1
+
+    def succeeded(self, card: Card, laps: Laps, run: Run) -> None:
+        """A request was answered by a run, its own or one that it shared."""
+        with self._lock:
+            kept = self._of(card)
             _add(kept.inference_stats.success, laps.total)
             for stage, seconds in laps.seconds.items():
                 _add(getattr(kept.inference_stats, stage), seconds)
-            if size := self._size(kept, batch):
-                for stage in ("compute_input", "compute_infer", "compute_output"):
-                    _add(getattr(size, stage), laps.seconds[stage])
+            if size := self._size(kept, run.samples):
+                for stage in ("compute_input", "compute_output"):
+                    getattr(size, stage).ns += int(laps.seconds[stage] * 1e9)
 
     def failed(self, card: Card, laps: Laps) -> None:
         """A request was refused, or the model failed."""

@@ -20,8 +20,8 @@ METHOD = "ModelStreamInfer"
 MOST = 128
 """Streams open at once; any other is refused at once."""
 
-Infer = Callable[[pb.ModelInferRequest, float | None], pb.ModelInferResponse]
-"""Answers a request for which so many seconds are left."""
+Infer = Callable[[pb.ModelInferRequest, grpc.ServicerContext], pb.ModelInferResponse]
+"""Answers one request."""
 
 
 class Streams:
@@ -75,7 +75,7 @@ class Streams:
         with meter.in_flight.track_inprogress():
             try:
                 request.ParseFromString(message)
-                answer.infer_response.CopyFrom(self._infer(request, context.time_remaining()))
+                answer.infer_response.CopyFrom(self._infer(request, context))
             except Exception as error:  # noqa: BLE001 - nothing but a status leaves the server
                 code, reason = refusal(error)
                 answer.error_message = f"{code.name}: {reason}"

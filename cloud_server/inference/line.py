@@ -1,0 +1,93 @@
+"""Who waits for a run, in the order in which they get one: by priority, then fairly among identities.
+
+Fair is by what is asked, not by how often: each identity's requests are numbered by what they cost, one
+after another, and the lowest number goes first. Who has not asked for long begins where the others are.
+"""
+
+from bisect import bisect_left, insort
+from collections.abc import Container
+from dataclasses import dataclass, field
+from operator import attrgetter
+from threading import Lock
+
+from cloud_server.inference.call import Call
+from cloud_server.inference.model import Done, Work
+
+_ORDER = attrgetter("order")
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A request in line, from its thread's side and from that of whoever runs it."""
+
+    work: Work
+    call: Call
+    order: tuple[int, float, int] = (0, 0.0, 0)
+    woken: Lock = field(default_factory=Lock)
+    outcome: Done | Exception | None = None
+    """There once it has been run, or will not be."""
+
+    def __post_init__(self) -> None:
+        self.woken.acquire()
+
+    def wake(self) -> None:
+        """Let its thread go on."""
+        self.woken.release()
+
+
+class Line:
+    """Not thread-safe: whoever has it has a lock."""
+
+    def __init__(self) -> None:
+        self._jobs: list[Job] = []
+        self._reached: dict[str | None, float] = {}
+        self._now, self._count = 0.0, 0
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def push(self, job: Job) -> None:
+        """To the place that is its own."""
+        identity = job.call.identity
+        at = max(self._now, self._reached.get(identity, 0.0))
+        self._count += 1
+        job.order = job.call.priority, at, self._count
+        self._reached[identity] = at + job.work.samples * job.work.model.sizing.seconds
+        insort(self._jobs, job, key=_ORDER)
+
+    def pop(self, but: Container[object] = ()) -> Job | None:
+        """Whose turn it is, kinds that are excepted aside."""
+        at = next((at for at, job in enumerate(self._jobs) if job.work.kind not in but), None)
+        return None if at is None else self._remove(at)
+
+    def samples(self, kind: object) -> int:
+        """In line, of a kind."""
+        return sum(job.work.samples for job in self._jobs if job.work.kind == kind)
+
+    def remove(self, job: Job) -> bool:
+        """Whether it was still in line; it is no more."""
+        at = bisect_left(self._jobs, job.order, key=_ORDER)
+        if at == len(self._jobs) or self._jobs[at] is not job:
+            return False
+        self._remove(at)
+        return True
+
+    def take(self, kind: object, room: int) -> list[Job]:
+        """Those of a kind, as they come in line and as far as they fit."""
+        taken: list[Job] = []
+        for job in [it for it in self._jobs if it.work.kind == kind]:
+            if job.work.samples <= room:
+                room -= job.work.samples
+                taken.append(job)
+        for job in taken:
+            self.remove(job)
+        return taken
+
+    def _remove(self, at: int) -> Job:
+        job = self._jobs.pop(at)
+        if not self._jobs:
+            self._reached.clear()
+            self._now = 0.0
+        else:
+            self._now = max(self._now, job.order[1])
+        return job

@@ -1,0 +1,79 @@
+"""How many samples in one run pay: learnt from the time that runs of each size take a sample.
+
+On many a CPU a large batch is slower than its samples one by one, as they no longer fit the cache.
+Sizes are tried by powers of two, from one: a size is used once it has shown that it costs no more than
+the one below, and the neighbours of what is used are tried again now and then.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+
+KNOWN = 8
+"""Runs of a size until it is believed,"""
+MEMORY = 31
+"""of the last so many of which the median counts."""
+EVERY = 32
+"""One run in so many tries another size."""
+SLACK = 1.01
+"""A larger size may cost so much more a sample: what a run costs beside the model is not in it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """One run of the model, for one request or for several."""
+
+    samples: int
+    began: float
+    """By ``time.perf_counter``."""
+    seconds: float
+    cost: float
+    """Seconds of this thread's processor, which no neighbour adds to."""
+
+
+class Sizing:
+    """Of one model. Not thread-safe: whoever has it has a lock."""
+
+    def __init__(self, most: int) -> None:
+        self._sizes = [1 << power for power in range(most.bit_length())]
+        self._runs: list[deque[float]] = [deque(maxlen=MEMORY) for _ in self._sizes]
+        self._times = [0.0] * len(self._sizes)
+        self._best, self._turn = 0, 0
+        self.seconds = 1e-3
+        """What a sample takes, in runs as they are."""
+
+    @property
+    def limit(self) -> int:
+        """Samples in a run, as far as that has paid."""
+        return self._sizes[self._best]
+
+    def next(self) -> int:
+        """Samples in the next run, which may be a trial of another size."""
+        self._turn += 1
+        up, unknown = self._best + 1, self._known(self._best) and not self._known(self._best + 1)
+        if up < len(self._sizes) and (unknown or self._turn % (2 * EVERY) == 0):
+            return self._sizes[up]
+        if self._best and self._turn % (2 * EVERY) == EVERY:
+            return self._sizes[self._best - 1]
+        return self.limit
+
+    def ran(self, run: Run) -> None:
+        """How long a run took."""
+        self.seconds += (run.seconds / run.samples - self.seconds) / 8
+        at = run.samples.bit_length() - 1
+        if at >= len(self._sizes):
+            return
+        self._runs[at].append(run.cost / run.samples)
+        self._times[at] = sorted(self._runs[at])[len(self._runs[at]) // 2]
+        self._choose()
+
+    def _choose(self) -> None:
+        best, least = 0, self._times[0]
+        for at in range(1, len(self._sizes)):
+            if not (self._known(at - 1) and self._known(at)):
+                break
+            if self._times[at] <= SLACK * least:
+                best, least = at, min(least, self._times[at])
+        self._best = best
+
+    def _known(self, at: int) -> bool:
+        return at < len(self._sizes) and len(self._runs[at]) >= KNOWN
