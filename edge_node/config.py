@@ -179,8 +179,8 @@ class Outbox(Section, frozen=True, kw_only=True):
 
     path: Path | None = None
     """Its folder; default: `outbox/<site>.<name>` in systemd's state directory, else in the user's."""
-    confirm: Literal["puback", "sink"] = "puback"
-    """Who ends the wait: the broker, by its word; or the results sink, once it has stored the result."""
+    confirm: Literal["auto", "puback", "sink"] = "auto"
+    """Who ends the wait: the broker; the results sink, which stores; `auto`: the sink, once it was heard."""
     unheard: Literal["keep", "confirm"] = "keep"
     """A result for which the broker knew no subscriber: keep it and try again, or be content."""
     linger: Seconds = 0.25

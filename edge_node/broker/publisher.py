@@ -53,8 +53,7 @@ class MqttPublisher:
 
     def __init__(self, connection: Connection, outbox: Outbox, settings: Settings, meter: Meter) -> None:
         self._connection, self._outbox, self._meter = connection, outbox, meter
-        self._by_sink = settings.confirm == "sink"
-        self._keep_unheard = self._by_sink or settings.unheard == "keep"
+        self._confirmation, self._keep_unheard = outbox.confirmation, settings.unheard == "keep"
         self._topic = connection.topic("result")
         self._appended = self._highest = -1
         self._open = self._alone = self._say_floor = False
@@ -66,7 +65,7 @@ class MqttPublisher:
         self._aside: deque[Row] = deque()
         self._said: set[str] = set()
         connection.carry(self)
-        if self._by_sink:
+        if self._confirmation.listens:
             connection.listen(connection.topic("ack"), self._confirmed)
         outbox.on_commit(connection.wake)
 
@@ -108,7 +107,7 @@ class MqttPublisher:
             return self._hold_back()
         if reason.is_failure:
             self._give_up(message.seq, "refused", f"the broker refuses it: {reason}")
-        elif not self._by_sink:
+        elif not self._confirmation.by_sink:
             self._outbox.confirm_each([message.seq])
         if message.probe and self._pause.runs():
             self.begin()
@@ -188,7 +187,7 @@ class MqttPublisher:
 
     def _message(self, row: Row, floor: int | None) -> Message:
         self._highest = max(self._highest, row.seq)
-        if self._by_sink and not self._silence.runs():
+        if self._confirmation.by_sink and not self._silence.runs():
             self._silence.start()
         return Message(self._topic, row.payload, row.seq, floor)
 
@@ -196,7 +195,7 @@ class MqttPublisher:
         """Whether a refusal is none for good."""
         if code in _NO_CAUSE:
             return self._pause.times < TRIES
-        return code in _NOT_NOW or (code == _NOBODY and self._keep_unheard)
+        return code in _NOT_NOW or (code == _NOBODY and (self._keep_unheard or self._confirmation.by_sink))
 
     def _hold_back(self) -> None:
         """Nothing goes but a probe from time to time."""
@@ -217,6 +216,9 @@ class MqttPublisher:
             word = ack.decode(payload)
         except msgspec.MsgspecError as error:
             return log.warning("%s: no word of a results sink: %s", self._connection.topic("ack"), error)
+        if not self._confirmation.by_sink:
+            self._silence.start()  # what the broker has not confirmed by now waits for the sink as well
+        self._confirmation.hear()
         if word.stream != self._outbox.stream or self._outbox.outdated:
             return None
         if word.seq > max(self._highest, self._outbox.next_seq - 1):

@@ -16,6 +16,8 @@ from edge_node.state import state_directory
 DATABASE = "outbox.db"
 OUTDATED = "outdated"
 """An empty file: others have seen results with numbers that the database has yet to give."""
+HEARD = "sink"
+"""An empty file: a results sink has spoken to this node."""
 BESIDE = ("", "-wal", "-shm")
 """Suffixes of the files that are one database."""
 
@@ -41,6 +43,15 @@ def locked(folder: Path) -> Iterator[None]:
         raise OutboxError(folder, "is in use by another process: stop it, or set another path") from None
     try:
         yield
+    finally:
+        os.close(handle)
+
+
+def sync(folder: Path) -> None:
+    """What was made, renamed or removed in it is so after a power cut, too."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
     finally:
         os.close(handle)
 

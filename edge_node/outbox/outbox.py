@@ -18,6 +18,7 @@ from edge_node import config
 from edge_node.bookmark import Bookmark
 from edge_node.metrics import Meter
 from edge_node.outbox.change import Change, Held, Row
+from edge_node.outbox.confirmation import Confirmation
 from edge_node.outbox.disk import RETRY, Disk
 from edge_node.outbox.files import OUTDATED, locked
 from edge_node.outbox.tail import Tail
@@ -64,6 +65,7 @@ class Outbox:
         with ExitStack() as stack:
             stack.enter_context(locked(self._folder))
             self._disk = Disk(self._folder, self._settings, self._meter)
+            self.confirmation = Confirmation(self._settings, self._folder)
             stack.callback(self._disk.close)
             self._resources = stack.pop_all()
         state = self._disk.state

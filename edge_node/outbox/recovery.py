@@ -1,7 +1,6 @@
 """Opening the outbox whatever happened to it: as it is, or built anew of what can be read."""
 
 import logging
-import os
 import shutil
 import sqlite3
 import time
@@ -13,7 +12,7 @@ from edge_node.errors import OutboxError
 from edge_node.metrics import Meter
 from edge_node.outbox import salvage
 from edge_node.outbox.clock import Lifetime
-from edge_node.outbox.files import BESIDE, DATABASE, OUTDATED, Ballast, Testimony
+from edge_node.outbox.files import BESIDE, DATABASE, OUTDATED, Ballast, Testimony, sync
 from edge_node.outbox.format import State
 from edge_node.outbox.salvage import Found
 from edge_node.outbox.store import Damaged, Store, passing
@@ -162,14 +161,6 @@ def _move_in(folder: Path) -> None:
         if (old := folder / (DATABASE + suffix)).exists():
             old.replace(into / old.name)
     (folder / _BUILT).replace(folder / DATABASE)
-    _sync(folder)
+    sync(folder)
     for oldest in [*aside, into][:-KEPT]:
         shutil.rmtree(oldest)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -20,6 +20,7 @@ from edge_node.config import EdgeConfig, Gate, Metrics, Model, Mqtt, Node
 from edge_node.metrics import Meter
 from edge_node.node import EdgeNode
 from edge_node.outbox import Depth, Held, Outbox, Row
+from edge_node.outbox.confirmation import Confirmation
 from edge_node.sample import Sample
 from protos import result as contract
 from protos.codec import Tensor
@@ -43,7 +44,8 @@ class Queue:
     next_seq = 0
     full = False
 
-    def __init__(self, _settings: config.Outbox, _folder: Path, meter: Meter) -> None:
+    def __init__(self, settings: config.Outbox, folder: Path, meter: Meter) -> None:
+        self.confirmation = Confirmation(settings, folder)
         self._rows: dict[int, Row] = {}
         self._last = -1
         self._tell: Callable[[], None] = lambda: None

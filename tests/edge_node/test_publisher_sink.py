@@ -17,15 +17,15 @@ from tests.publishing import Publishing, publishing
 from tests.scripted import NOBODY, NOT_AUTHORIZED, SUCCESS, Script, ScriptedBroker, scripted
 
 TOPIC = "tidegate/lab/a/ack"
-SINK = {"confirm": "sink"}
 
 
 @contextmanager
 def confirmed(
-    folder: Path, early: int = 0, script: Script = lambda _: SUCCESS
+    folder: Path, early: int = 0, script: Script = lambda _: SUCCESS, confirm: str = "sink"
 ) -> Iterator[tuple[ScriptedBroker, Publishing]]:
     """A broker that takes all, a node that waits for the sink's word."""
-    with scripted(script) as broker, publishing(broker.port, folder, early, flush=0, outbox=SINK) as node:
+    told = {"confirm": confirm}
+    with scripted(script) as broker, publishing(broker.port, folder, early, flush=0, outbox=told) as node:
         assert wait_until(lambda: bool(broker.subscribed), PATIENCE)
         yield broker, node
 
@@ -62,6 +62,51 @@ def test_a_result_waits_until_the_sink_has_it(tmp_path: Path) -> None:
 def test_what_the_broker_would_confirm_is_not_enough(tmp_path: Path) -> None:
     """The negative of the test before."""
     with scripted() as broker, publishing(broker.port, tmp_path, 5) as node:
+        assert node.empty()
+
+
+def test_from_the_sink_s_first_word_on_only_the_sink_confirms(tmp_path: Path) -> None:
+    """And after a restart, at a broker that remembers neither results nor sink."""
+    with confirmed(tmp_path, 5, confirm="auto") as (broker, node):
+        assert node.empty()
+        say(broker, node, 4)
+        assert wait_until(lambda: node.outbox.confirmation.by_sink, PATIENCE)
+        node.publish(5)
+        assert arrive(broker, 10)
+        assert not wait_until(lambda: node.outbox.floor() > 5, 0.2)
+        say(broker, node, 7)
+        assert floor(node, 8)
+    with confirmed(tmp_path, confirm="auto") as (broker, node):
+        assert arrive(broker, 2)
+        assert not wait_until(lambda: node.outbox.floor() > 8, 0.2)
+        say(broker, node, 9)
+        assert node.empty()
+
+
+def test_a_fleet_that_gives_up_its_sink_says_so_once(tmp_path: Path) -> None:
+    with confirmed(tmp_path, 5, confirm="auto") as (broker, node):
+        say(broker, node, 4)
+        assert wait_until(lambda: node.outbox.confirmation.by_sink, PATIENCE)
+    with scripted() as broker, publishing(broker.port, tmp_path, 5, outbox={"confirm": "puback"}) as node:
+        assert node.empty()
+    with confirmed(tmp_path, 5, confirm="auto") as (broker, node):
+        assert node.empty()
+        assert not node.outbox.confirmation.by_sink
+
+
+def test_a_sink_that_is_heard_late_is_told_what_the_broker_s_word_let_go(tmp_path: Path) -> None:
+    """It waits for numbers that nobody has any more, and the node has nothing new that would say so."""
+
+    def script(payload: bytes) -> int | None:
+        return SUCCESS if contract.decode(payload).seq < 5 else None
+
+    with confirmed(tmp_path, 10, script, confirm="auto") as (broker, node):
+        assert floor(node, 5)
+        assert arrive(broker, 10)
+        say(broker, node, 1)
+        assert arrive(broker, 11)
+        assert (seqs(broker)[10], broker.floors[10]) == (5, 5)
+        say(broker, node, 9)
         assert node.empty()
 
 
