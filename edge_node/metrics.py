@@ -38,8 +38,8 @@ TRANSPORTS = ("grpc", "mqtt")
 DIRECTIONS = ("sent", "received")
 AT_ONCE = 50
 """Notes that are counted without a pause for a sample."""
-DROPS = ("full", "age", "disk", "corrupt", "oversize", "refused")
-"""Why a result was given up: a bound, the disk, damage, or the broker's limits or refusal."""
+DROPS = ("rows", "bytes", "age", "disk", "corrupt", "oversize", "refused")
+"""Why a result was given up: one of three bounds, the disk, damage, or the broker's limits or refusal."""
 
 
 class _Refreshing(Collector):

@@ -148,7 +148,7 @@ class Disk:
         if self._followed:
             self._followed[1].finish(places)
         if self.tight is not None:
-            dropped["disk"] = dropped.pop("full", 0)
+            dropped["disk"] = dropped.pop("bytes", 0)
         for reason, count in dropped.items():
             self._meter.dropped[reason].inc(count)
         if self.tight is None:

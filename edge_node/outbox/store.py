@@ -216,23 +216,26 @@ class Store:
         rows = list(change.rows)
         if bounds.policy == "reject":  # no new sample is taken: those under way still come in
             return rows
-        while over := self._over(rows, bounds):
+        while excess := self._excess(rows, bounds):
+            bound, over = excess
             if bounds.policy == "drop_oldest" and self.rows:
-                dropped["full"] += self._delete(OLDEST, over)
+                dropped[bound] += self._delete(OLDEST, over)
             elif rows:
-                dropped["full"] += min(over, len(rows))
+                dropped[bound] += min(over, len(rows))
                 rows = rows[over:] if bounds.policy == "drop_oldest" else rows[:-over]
             else:
                 break  # the bounds were wider when these came in
         return rows
 
-    def _over(self, rows: list[Row], bounds: Bounds) -> int:
-        """About how many have to go, at least one while the bounds are passed; 0 within them."""
+    def _excess(self, rows: list[Row], bounds: Bounds) -> tuple[str, int] | None:
+        """The bound that is passed most, and about how many rows have to go for it; None within both."""
         count, size = self.rows + len(rows), self.bytes + sum(len(row.payload) for row in rows)
-        excess = max(
-            0, count - bounds.max_rows, ceil((size - bounds.max_bytes) * count / size) if size else 0
-        )
-        return min(excess, count)
+        excess = {
+            "rows": count - bounds.max_rows,
+            "bytes": ceil((size - bounds.max_bytes) * count / size) if size else 0,
+        }
+        bound = max(excess, key=excess.__getitem__)
+        return (bound, min(excess[bound], count)) if excess[bound] > 0 else None
 
     def _insert(self, rows: Iterable[Row], change: Change, now: float) -> None:
         self.put_rows((seq, now, payload) for seq, payload in rows)

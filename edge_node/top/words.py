@@ -35,7 +35,8 @@ CIRCUIT: Mapping[float, tuple[str, str]] = {
     2: ("Open", "cloud is not asked"),
 }
 DROPS: Mapping[str, str] = {
-    "full": "no room",
+    "rows": "too many",
+    "bytes": "no room",
     "age": "too old",
     "disk": "disk",
     "corrupt": "damaged",

@@ -108,7 +108,7 @@ def test_what_finds_no_room_is_lost_and_counted(tmp_path: Path, artifact: Artifa
         for _ in range(500):
             node.infer(np.array([0, 5, 0], np.float32))
         registry = node.meter.registry
-        lost = {"reason": "full"}
+        lost = {"reason": "rows"}
         assert wait_until(
             lambda: registry.get_sample_value("tidegate_dropped_results_total", lost) == 400, LONG
         )

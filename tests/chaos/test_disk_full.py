@@ -46,7 +46,7 @@ def room(disk: Path) -> int:
 def accounted(outbox: Box, confirmed: int) -> int:
     """Results that wait, that were confirmed and that were counted as lost."""
     return (
-        len(outbox.all()) + confirmed + sum(outbox.dropped(reason) for reason in ("disk", "full", "corrupt"))
+        len(outbox.all()) + confirmed + sum(outbox.dropped(reason) for reason in ("disk", "bytes", "corrupt"))
     )
 
 

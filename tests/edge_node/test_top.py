@@ -128,7 +128,7 @@ def test_what_is_wrong_is_said_in_words() -> None:
     meter.queued.set(12)
     meter.queued_bytes.set(3400)
     meter.queued_age.set(75)
-    meter.dropped["full"].inc(7)
+    meter.dropped["bytes"].inc(7)
     meter.energy.labels("estimated", "idle").inc(4000)
     with serve(meter, Metrics(port=0)) as port:
         shown = frame(f"{HOST}:{port}")

@@ -128,7 +128,7 @@ class Node:
             tuple(Amounts((it,), count(f"all_{it}", 0.0)) for it in ("sent", "received")),
         )
         yield Counter(
-            "tidegate_dropped_results_total", ("reason",), (Amounts(("full",), count("dropped", 0.0)),)
+            "tidegate_dropped_results_total", ("reason",), (Amounts(("rows",), count("dropped", 0.0)),)
         )
         yield from self._gauges(uptime)
 

@@ -6,19 +6,21 @@ from typing import Any
 import pytest
 
 from deploy.demo.processes import wait_until
+from edge_node.metrics import DROPS
 from tests.outboxes import PATIENCE, box
 
 SIZE = 1000
 """Bytes of a result, roughly."""
 
 
-def filled(folder: Path, **settings: Any) -> tuple[list[int], int]:
-    """Numbers of what waits after 20 results, two a transaction; and how many were dropped as too many."""
+def filled(folder: Path, bound: str, **settings: Any) -> tuple[list[int], int]:
+    """Numbers of what waits after 20 results, two a transaction; and how many were dropped for this bound."""
     with box(folder, **settings) as outbox:
         for _ in range(10):
             outbox.put(2)
             outbox.settle()
-        left, dropped = outbox.all(), outbox.dropped("full")
+        left, dropped = outbox.all(), outbox.dropped(bound)
+        assert sum(outbox.dropped(reason) for reason in DROPS) == dropped
         assert outbox.committed() == 19
         assert outbox.depth().rows == len(left)
     with box(folder, **settings) as outbox:
@@ -27,27 +29,27 @@ def filled(folder: Path, **settings: Any) -> tuple[list[int], int]:
 
 
 def test_within_bounds_nothing_is_dropped(tmp_path: Path) -> None:
-    assert filled(tmp_path, max_rows=20) == (list(range(20)), 0)
+    assert filled(tmp_path, "rows", max_rows=20) == (list(range(20)), 0)
 
 
 def test_the_oldest_goes(tmp_path: Path) -> None:
-    assert filled(tmp_path, max_rows=7, policy="drop_oldest") == (list(range(13, 20)), 13)
+    assert filled(tmp_path, "rows", max_rows=7, policy="drop_oldest") == (list(range(13, 20)), 13)
 
 
 def test_the_newest_goes(tmp_path: Path) -> None:
-    assert filled(tmp_path, max_rows=7, policy="drop_newest") == (list(range(7)), 13)
+    assert filled(tmp_path, "rows", max_rows=7, policy="drop_newest") == (list(range(7)), 13)
 
 
 @pytest.mark.parametrize("policy", ["drop_oldest", "drop_newest"])
 def test_bytes_bound_as_well(tmp_path: Path, policy: str) -> None:
-    left, dropped = filled(tmp_path, max_bytes=8 * SIZE, policy=policy)
+    left, dropped = filled(tmp_path, "bytes", max_bytes=8 * SIZE, policy=policy)
     assert len(left) + dropped == 20
     assert 7 <= len(left) <= 8
     assert left[0] == (0 if policy == "drop_newest" else 20 - len(left))
 
 
 def test_a_result_larger_than_the_bound_is_dropped_alone(tmp_path: Path) -> None:
-    assert filled(tmp_path, max_bytes=100) == ([], 20)
+    assert filled(tmp_path, "bytes", max_bytes=100) == ([], 20)
 
 
 def test_reject_says_so_and_drops_nothing(tmp_path: Path) -> None:
@@ -58,7 +60,7 @@ def test_reject_says_so_and_drops_nothing(tmp_path: Path) -> None:
         outbox.put(3)  # those that were under way
         outbox.settle()
         assert outbox.full
-        assert (outbox.all(), outbox.dropped("full")) == ([0, 1, 2, 3, 4], 0)
+        assert (outbox.all(), outbox.dropped("rows")) == ([0, 1, 2, 3, 4], 0)
         outbox.confirm(3)
         outbox.settle()
         assert not outbox.full
