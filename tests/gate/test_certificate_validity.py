@@ -102,6 +102,23 @@ def test_groups_count_once_each_where_the_promise_is_for_new_ones() -> None:
     assert np.mean([it.design_effect(1.0, it.groups) for it in trials if it.groups is not None]) > 10
 
 
+def test_a_share_of_the_kept_is_promised_to_new_groups_no_more_often_than_it_holds() -> None:
+    """Six in ten are kept, of which one in ten is wrong: a bound just below, and one far above."""
+    draw, groups = np.random.default_rng(11), np.arange(400)
+    trials = [
+        Trial(
+            "selective",
+            (draw.random(400) < 0.6).astype(np.float64),
+            (draw.random(400) < 0.1).astype(np.int64),
+            groups,
+        )
+        for _ in range(REPEATS)
+    ]
+    assert trials[0].method == "betting"
+    assert np.mean([trial.p_value(0.5, 0.0999, DELTA) <= DELTA for trial in trials]) <= MOST
+    assert np.mean([trial.p_value(0.5, 0.2, DELTA) <= DELTA for trial in trials]) > 0.5
+
+
 def test_the_bound_on_kept_disagreement_holds_at_the_threshold_that_was_chosen() -> None:
     """Chosen on the same samples: that must not spoil it."""
     pair, draw = Pair(), np.random.default_rng(10)

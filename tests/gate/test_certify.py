@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from edge_node.gate import binomial
 from edge_node.gate import certificate as contract
 from edge_node.gate.certificate import Certificate
 from edge_node.prepare.certify.core import certify, certify_with
@@ -71,6 +72,23 @@ def test_its_steps_are_those_of_the_sequence() -> None:
     assert rejected[-1].threshold == found.threshold
     assert last.p_value > found.delta
     assert [step.threshold for step in found.steps] == list(found.grid[: len(found.steps)])
+
+
+def test_what_kept_answers_may_differ_by_is_bounded_at_99_percent() -> None:
+    choice, cert = tuned(evidence().take(np.arange(800))), evidence().take(np.arange(800, 4000))
+    found = certify_with(choice, cert, Question())
+    assert isinstance(found, Certificate)
+    kept = choice.scores(cert.logits) >= found.threshold
+    assert found.q0 == binomial.upper(int(cert.differs[kept].sum()), int(kept.sum()), 0.01)
+
+
+def test_bets_are_made_in_an_order_drawn_by_the_seed() -> None:
+    """A file is sorted by class, or by day: whoever bets in its order bets on that."""
+    found = evidence()
+    choice, cert = tuned(found.take(np.arange(800))), found.take(np.arange(800, 4000))
+    tests = [certify_with(choice, cert, Question(seed=seed)).steps for seed in (0, 0, 1, 2)]
+    assert tests[0] == tests[1]
+    assert len(set(tests)) == 3
 
 
 def test_it_survives_the_disk_bit_for_bit() -> None:

@@ -1,5 +1,7 @@
 """Temperature, score and split, as TUNE decides them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -88,9 +90,26 @@ def offload(found: Evidence, values: NDArray[np.float64], drop: float) -> float:
     return float(np.flatnonzero(drops > drop).max() + 2) / len(found)
 
 
-def test_max_softmax_stays_where_nothing_is_clearly_better() -> None:
-    chosen = [choose.choose(homogeneous(800, seed), 1.5, 0) for seed in range(8)]
-    assert sum(isinstance(it, Msp) for it in chosen) >= 6
+def stays(count: int, copies: int = 1, *, grouped: bool = False) -> int:
+    """How often of ten max softmax is chosen, where nothing is better but by chance."""
+    chosen = []
+    for seed in range(10):
+        found = homogeneous(count, seed).take(rows := np.repeat(np.arange(count), copies))
+        chosen.append(choose.choose(replace(found, groups=rows) if grouped else found, 1.5, 0))
+    return sum(isinstance(it, Msp) for it in chosen)
+
+
+def test_max_softmax_stays_where_nothing_is_clearly_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The negative control: the one that happens to lead."""
+    assert stays(150) >= 9
+    assert stays(800) >= 9
+    monkeypatch.setattr(choose, "LEAD", 0)
+    assert stays(150) <= 5
+
+
+def test_copies_lend_no_score_a_lead_where_they_are_of_one_group() -> None:
+    assert stays(150, copies=10, grouped=True) >= 9
+    assert stays(150, copies=10) <= 5
 
 
 def test_a_specialist_in_the_cloud_is_met_with_the_learned_score() -> None:
@@ -150,6 +169,7 @@ def test_a_split_is_disjoint_complete_and_the_same_every_time() -> None:
     assert sorted([*tune, *cert]) == list(range(1000))
     assert (split(1000, None, 0)[0] == tune).all()
     assert set(split(1000, None, 1)[0]) != set(tune)
+    assert len(split(100_000, None, 0)[0]) == 5000, "more would be lost to CERT for nothing"
 
 
 def test_a_group_is_never_on_both_sides() -> None:

@@ -50,6 +50,8 @@ class Node:
             Paced(self.controller), self.audit, self.standing, Benefit.of(KEY, self.of)
         )
         self.count, self.ruled = 0, list[Reason | None]()
+        self.cloud = Reason.CLOUD
+        """What becomes of a call."""
 
     def run(self, stream: tuple[float, float, float, float], count: int, *, labelled: bool = False) -> None:
         rng, (most, kept, deferred, gain) = np.random.default_rng(self.count), stream
@@ -66,7 +68,7 @@ class Node:
         reason, ticket = self.oversight.rule(name, Decision(0, score, score, accepted=False), 100)
         self.ruled.append(reason)
         if ticket:
-            self.oversight.learn(ticket, Outcome(Reason.CLOUD, int(differs), 1.0, seconds=0.1, sent=100))
+            self.oversight.learn(ticket, Outcome(self.cloud, int(differs), 1.0, seconds=0.1, sent=100))
 
     def share(self, reason: Reason | None) -> float:
         return self.ruled.count(reason) / len(self.ruled)
@@ -152,6 +154,25 @@ def test_what_is_stopped_is_charged_to_the_promise() -> None:
     other.oversight.benefit = Benefit(KEY, [], [-1.0])
     other.run(CLEAN, 2000)
     assert other.standing.risk > other.of.epsilon + 0.25 * 0.25
+
+
+def test_deferrals_that_get_no_answer_are_charged_to_the_promise_and_audits_are_missing() -> None:
+    """Three in ten are deferred, each of which gains a quarter of a right answer."""
+    node = Node(of=certificate(unserved=0.01))
+    node.standing._limit = node.of.epsilon
+    grounds = []
+    for node.cloud in (Reason.CLOUD, Reason.CLOUD_TIMEOUT, Reason.CLOUD):
+        before = node.audit.disagreement()
+        node.run(CLEAN, 1000)
+        grounds.append(node.standing.ground)
+        now = node.audit.disagreement()
+        lost, heard = now.missing - before.missing, now.audited - before.audited
+        if node.cloud is Reason.CLOUD:
+            assert (lost, heard > 0) == (0, True)
+        else:
+            assert (lost > 0, heard) == (True, 0)
+            assert node.standing.risk == pytest.approx(0.01 + 0.25 * 0.3, abs=0.02)
+    assert grounds == [Ground.VALID, Ground.UNSERVED, Ground.VALID]
 
 
 @pytest.mark.parametrize(("target", "ground"), [(0.2, Ground.BUDGET), (0.45, Ground.VALID)])

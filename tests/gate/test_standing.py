@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edge_node.gate import binomial
-from edge_node.gate.certificate import Binding, Certificate, Promise
+from edge_node.gate.certificate import Binding, Certificate, Point, Promise
 from edge_node.gate.estimates import Remembered
 from edge_node.gate.standing import Ground, OnAlarm, Standing, State, Uncertified
 from protos.artifact import CloudModel
@@ -74,6 +74,17 @@ def test_each_alarm_is_one_level_stricter_until_all_is_offloaded() -> None:
     assert thresholds == [0.5, 0.6, float("inf")]
     assert one.offloads_all
     assert ground(one) is Ground.DRIFT
+
+
+def test_a_stricter_threshold_is_held_to_its_own_bound() -> None:
+    """Six in a hundred are well within the bound of the first, and not within that of the second."""
+    tight = Point(epsilon=0.01, delta=0.05, threshold=0.5, offload=0.5, bytes=0.5, q0=0.02)
+    one = standing(OnAlarm.STRICTER, certificate(stricter=(tight,)))
+    assert watch(one, 0.06, 3000) == 3000
+    watch(one, 0.3, 2000)
+    assert one.threshold == 0.5
+    assert watch(one, 0.06, 3000, 1) < 3000
+    assert one.offloads_all
 
 
 @pytest.mark.parametrize("policy", OnAlarm)
