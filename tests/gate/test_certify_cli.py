@@ -253,13 +253,16 @@ def test_plan_counts_before_there_are_samples(folder: Path) -> None:
 
 @pytest.mark.usefixtures("folder")
 def test_plan_looks_ahead_from_the_samples_that_tune_and_leaves_the_others_unseen() -> None:
-    ended = finished("prepare", "plan", "edge", "cloud", "samples.npz", "--offload", "0.3", stdin=b"")
+    asked = ("--offload", "0.3", "--bytes", "0.3")
+    ended = finished("prepare", "plan", "edge", "cloud", "samples.npz", *asked, stdin=b"")
     assert ended.code == 0, ended.stderr
     lines = ended.stdout.splitlines()
     assert lines[0] == "from 600 samples; the other 2400 stay unseen for certify"
     assert lines[1].startswith("offload 0.3: threshold")
     assert lines[2].startswith("certifiable there: drop")
-    assert lines[5].split() == ["300", "0%", "-"]
+    assert lines[3].startswith("bytes 0.3: threshold")
+    assert lines[4].startswith("certifiable there: drop")
+    assert lines[7].split() == ["300", "0%", "-"]
     assert lines[-1].split()[1] == "100%"
     assert certify().code == 0
 
@@ -269,6 +272,8 @@ def test_plan_looks_ahead_from_the_samples_that_tune_and_leaves_the_others_unsee
     [
         (("--offload", "0.3"), "--offload takes EDGE CLOUD DATA"),
         (("edge",), "give EDGE CLOUD DATA, all three, or none"),
+        (("--bytes", "0.3"), "--bytes takes EDGE CLOUD DATA"),
+        (("--bytes", "0"), "--bytes 0: a share between 0 and 1"),
         (("--offload", "3"), "--offload 3: a share between 0 and 1"),
         (("--epsilon", "0"), "epsilon 0: a share between 0 and 1"),
     ],

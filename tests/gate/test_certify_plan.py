@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from edge_node.prepare.certify import plan, testing
 from tests.gate.latent import Pair
@@ -42,6 +43,27 @@ def test_too_few_samples_for_a_budget_defer_nothing_and_nan_takes_its_share() ->
     scores = np.concatenate([np.full(40, np.nan), np.linspace(0, 1, 60)])
     threshold = plan.threshold_on_average(scores, 0.5)
     assert (~(scores >= threshold)).mean() <= 0.5
+
+
+def test_a_threshold_for_bytes_keeps_them_as_often_as_it_says_and_one_for_samples_does_not() -> None:
+    """The less sure, the larger: 30 % of the samples are far more of the bytes."""
+    draw = np.random.default_rng(3)
+    grid = testing.grid(draw.random(1000))
+    found, by_count = [], []
+    for _ in range(REPEATS):
+        scores = draw.random(500)
+        sizes = np.round(1000 * (1.5 - scores)).astype(np.int64)
+        found.append(plan.threshold_of_bytes(scores, sizes, grid, BUDGET, DELTA))
+        by_count.append(plan.threshold_surely(scores, BUDGET, DELTA))
+    broken = bytes_sent(np.array(found)) > BUDGET
+    assert broken.mean() <= DELTA + 3 * math.sqrt(DELTA * (1 - DELTA) / REPEATS)
+    assert bytes_sent(np.array(found)).mean() > BUDGET - 0.06
+    assert (bytes_sent(np.array(by_count)) > BUDGET).mean() > 0.9
+
+
+def bytes_sent(thresholds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """True share of the bytes: the mean of 1.5 - score below it."""
+    return np.asarray(1.5 * thresholds - thresholds**2 / 2)
 
 
 def test_failures_allowed_are_none_below_the_least_count() -> None:

@@ -39,6 +39,24 @@ def threshold_surely(scores: Floats, share: float, delta: float) -> float:
     return _ranked(scores, rank)
 
 
+def threshold_of_bytes(
+    scores: Floats, sizes: NDArray[np.int64], grid: Sequence[float], share: float, delta: float
+) -> float:
+    """Sends at most ``share`` of the bytes of exchangeable inputs, with probability 1 - delta; by betting.
+
+    Samples (n,) in an order drawn at random; the grid is tried from loose to strict, each threshold against
+    "it sends more". Minus infinity where not even the loosest is proven to send less.
+    """
+    shares = sizes / sizes.max()
+
+    def p_value(at: int) -> float:
+        sent = ~(scores >= grid[-1 - at])
+        return testing.betting_p(shares * (sent - share), 0.0, delta, -share, 1 - share)
+
+    last = testing.loosest(testing.fixed_sequence(p_value, len(grid), delta), delta)
+    return -math.inf if last is None else grid[-1 - last]
+
+
 def _ranked(scores: Floats, rank: int) -> float:
     """The score that ``rank`` - 1 lie below, NaN below all; minus infinity for 0: nothing is deferred."""
     return float(np.sort(np.nan_to_num(scores, nan=-np.inf))[rank - 1]) if rank else -math.inf

@@ -2,14 +2,18 @@
 
 import argparse
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from edge_node.prepare.certify import options as shared
 from edge_node.prepare.errors import PrepareError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from edge_node.prepare.certify.evidence import Evidence
     from edge_node.prepare.certify.promises import Trial
     from edge_node.prepare.certify.question import Question
 
@@ -28,16 +32,20 @@ def add(commands: Any) -> None:
     )
     shared.add(command)
     command.add_argument("--offload", type=float, help="share of inputs that the link allows")
+    command.add_argument(
+        "--bytes", type=float, help="share of the bytes of all inputs, as they travel, that the link allows"
+    )
 
 
 def _plan(options: argparse.Namespace) -> str:
     options.also, options.unserved, options.per_group = [], 0.0, False
     question = shared.question(options)
-    if options.offload is not None and not 0 < options.offload < 1:
-        raise PrepareError(f"--offload {options.offload:g}: a share between 0 and 1")
+    for name, share in (("--offload", options.offload), ("--bytes", options.bytes)):
+        if share is not None and not 0 < share < 1:
+            raise PrepareError(f"{name} {share:g}: a share between 0 and 1")
+        if share is not None and not options.given:
+            raise PrepareError(f"{name} takes EDGE CLOUD DATA: what it costs depends on them")
     if not options.given:
-        if options.offload is not None:
-            raise PrepareError("--offload takes EDGE CLOUD DATA: what it costs depends on them")
         return "\n".join(_by_counting(question))
     if len(options.given) != 3:
         raise PrepareError("give EDGE CLOUD DATA, all three, or none")
@@ -66,16 +74,19 @@ def _by_pilot(options: argparse.Namespace, question: "Question") -> Iterator[str
     from edge_node.prepare.certify import given
     from edge_node.prepare.certify.core import trial_of
     from edge_node.prepare.certify.plan import SIZES, outlook
-    from edge_node.prepare.certify.split import split
+    from edge_node.prepare.certify.split import shuffled, split
     from edge_node.prepare.certify.tuning import tuned
 
     found = given.take(options)
     tune, _ = split(len(found.evidence), found.evidence.groups, question.seed)
     choice = tuned(found.evidence.take(tune), seed=question.seed)
-    trial = trial_of(choice, choice.tune, question)
+    pilot = shuffled(choice.tune, question.seed)
+    trial = trial_of(choice, pilot, question)
     yield f"from {len(tune)} samples; the other {len(found.evidence) - len(tune)} stay unseen for certify"
-    if options.offload is not None:
+    if options.offload:
         yield from _at_offload(trial, options.offload, question)
+    if options.bytes:
+        yield from _at_bytes(trial, pilot, choice.grid, options.bytes, question)
     yield f"to certify {trial.promise} {question.epsilon:g} at {1 - question.delta:.3g}:"
     yield "samples  certified  offload"
     for size in SIZES:
@@ -89,5 +100,21 @@ def _at_offload(trial: "Trial", share: float, question: "Question") -> Iterator[
     average = threshold_on_average(trial.scores, share)
     sure = threshold_surely(trial.scores, share, question.delta)
     yield f"offload {share:g}: threshold {average:.6g} on average, {sure:.6g} with {1 - question.delta:.3g}"
-    tightest = trial.tightest(sure, question.delta) if math.isfinite(sure) else None
-    yield f"certifiable there: {'nothing' if tightest is None else f'{trial.promise} {tightest:g}'}"
+    yield _certifiable(trial, sure, question)
+
+
+def _at_bytes(
+    trial: "Trial", pilot: "Evidence", grid: "Sequence[float]", share: float, question: "Question"
+) -> Iterator[str]:
+    from edge_node.prepare.certify.plan import threshold_of_bytes
+
+    sizes = cast("NDArray[np.int64]", pilot.sizes)
+    sure = threshold_of_bytes(trial.scores, sizes, grid, share, question.delta)
+    sent = sizes[~(trial.scores >= sure)].sum() / sizes.sum()
+    yield f"bytes {share:g}: threshold {sure:.6g} with {1 - question.delta:.3g}, {sent:.1%} of those here"
+    yield _certifiable(trial, sure, question)
+
+
+def _certifiable(trial: "Trial", threshold: float, question: "Question") -> str:
+    tightest = trial.tightest(threshold, question.delta) if math.isfinite(threshold) else None
+    return f"certifiable there: {'nothing' if tightest is None else f'{trial.promise} {tightest:g}'}"
