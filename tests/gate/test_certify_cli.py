@@ -124,6 +124,19 @@ def test_the_same_question_has_the_same_answer_and_fresh_samples_another(folder:
     assert certify("--epsilon", "0.02", data="fresh.npz").code == 0
 
 
+def test_a_certificate_tells_of_other_models_that_the_same_samples_have_judged(folder: Path) -> None:
+    """To choose among them by what they say is to look at them more than once."""
+    assert "have judged" not in certify().stdout
+    shutil.rmtree(folder / "edge")
+    shutil.copytree(pairs.tensors(folder / "other", first=5.1).edge.directory, folder / "edge")
+    ended = certify()
+    assert ended.code == 0, ended.stderr
+    assert "note: these samples have judged another pair of models before" in ended.stdout
+    assert "have judged another pair" in held()[0].warnings[-1]
+    save("fresh.npz", pairs.samples(seed=2))
+    assert "have judged" not in certify(data="fresh.npz").stdout
+
+
 def test_a_look_that_ended_without_a_certificate_was_a_look(folder: Path) -> None:
     save("few.npz", pairs.samples(300, seed=3))
     ended = certify("--epsilon", "0.001", data="few.npz")

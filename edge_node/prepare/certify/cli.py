@@ -53,7 +53,7 @@ def add(commands: Any) -> None:
 
 def _certify(options: argparse.Namespace) -> str:
     from edge_node.gate.certificate import Certificate
-    from edge_node.prepare.certify import given
+    from edge_node.prepare.certify import given, words
     from edge_node.prepare.certify.core import certify_with
     from edge_node.prepare.certify.ledger import Ledger
     from edge_node.prepare.certify.split import split
@@ -73,7 +73,12 @@ def _certify(options: argparse.Namespace) -> str:
     drawn = _draw(options, choice, certifying, certificate)
     if certificate is None:
         raise NotCertified(f"{outcome.verdict} {drawn}")
-    bound = msgspec.structs.replace(certificate, binding=found.binding, made_at=datetime.now(UTC))
+    bound = msgspec.structs.replace(
+        certificate,
+        binding=found.binding,
+        made_at=datetime.now(UTC),
+        warnings=(*certificate.warnings, *words.rivals(ledger.other_pairs(found.prints[cert]))),
+    )
     write(bound, found.pair.edge, options.out)
     return "\n".join([bound.verdict, *(f"note: {it}" for it in bound.warnings), f"{options.out}; {drawn}"])
 

@@ -18,6 +18,7 @@ from edge_node.prepare.certify.question import Question
 from edge_node.prepare.errors import DataError, PrepareError
 from protos.artifact import Digest, Part
 
+SUFFIX = ".certified.jsonl"
 OVERLAP = 0.01
 """Share of CERT that may have been seen: a few samples occur twice in any data."""
 
@@ -67,10 +68,14 @@ class Ledger:
     def looks(self) -> Iterator[Look]:
         """All that were kept."""
         for path in filter(Path.exists, self.paths):
-            try:
-                yield from (msgspec.json.decode(line, type=Look) for line in path.read_bytes().splitlines())
-            except msgspec.DecodeError as error:
-                raise PrepareError(f"{path} is no log of certificates any more: {error}") from error
+            yield from _read(path)
+
+    def other_pairs(self, prints: Prints) -> int:
+        """Pairs of other models that were judged by these samples, as far as these folders know."""
+        own = {path.name for path in self.paths}
+        found = {path.name: path for folder in self.folders for path in folder.glob(f"*{SUFFIX}")}
+        others = (path for name, path in found.items() if name not in own)
+        return sum(any(look.seen(prints) > OVERLAP for look in _read(path)) for path in others)
 
     def add(self, question: Question, prints: Prints, verdict: str) -> None:
         """Keep a look."""
@@ -90,8 +95,15 @@ class Ledger:
     @property
     def paths(self) -> tuple[Path, ...]:
         """One a folder."""
-        name = f"{self.edge[:12]}-{self.cloud[:12]}.certified.jsonl"
+        name = f"{self.edge[:12]}-{self.cloud[:12]}{SUFFIX}"
         return tuple(folder / name for folder in self.folders)
+
+
+def _read(path: Path) -> Iterator[Look]:
+    try:
+        yield from (msgspec.json.decode(line, type=Look) for line in path.read_bytes().splitlines())
+    except msgspec.DecodeError as error:
+        raise PrepareError(f"{path} is no log of certificates any more: {error}") from error
 
 
 def _packed(prints: Prints) -> str:

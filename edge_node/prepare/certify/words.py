@@ -62,6 +62,13 @@ def warnings(
         yield "the cloud model is no better than the edge on these samples: what is offloaded buys little"
 
 
+def rivals(count: int) -> Iterator[str]:
+    """Of models that were judged by the same samples."""
+    if count:
+        pairs = "another pair of models" if count == 1 else f"{count} other pairs of models"
+        yield f"these samples have judged {pairs} before: whoever ships the best of several was promised less"
+
+
 def _alike(effect: float, groups: NDArray[np.int64]) -> Iterator[str]:
     yield f"the promise is for further samples of these {len(np.unique(groups))} groups, not for new ones"
     if effect > ALIKE:
