@@ -1,8 +1,6 @@
 """`edge-node top`: which node, and whether once or until somebody has seen enough."""
 
 import argparse
-import os
-import sys
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -31,8 +29,6 @@ def main(options: argparse.Namespace) -> None:
             watch(view, console)
     except KeyboardInterrupt:
         pass
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def once(view: View, console: Console) -> None:

@@ -80,6 +80,16 @@ def test_a_reader_that_goes_away_ends_the_node_in_peace(tmp_path: Path, artifact
         assert [line for line in node.stderr if not line.startswith(b"INFO ")] == []
 
 
+def test_a_reader_that_has_read_enough_is_no_failure() -> None:
+    with subprocess.Popen(
+        [*COMMAND, "prepare", "plan"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+    ) as command:
+        assert command.stdout
+        assert command.stderr
+        command.stdout.close()
+        assert (command.stderr.read(), command.wait(PATIENCE)) == (b"", 0)
+
+
 def test_closed_standard_input_is_said(tmp_path: Path, artifact: Artifact) -> None:
     config = write_config(tmp_path, artifact, source={"kind": "stdin"})
     script = f"exec {sys.executable} -m edge_node.cli run --config {config} <&-"
