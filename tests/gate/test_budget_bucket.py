@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from edge_node.gate.budget import DAY, Clock, Together, TokenBucket
 
 RATE, CAPACITY = 7.0, 100.0
+OFTEN = 20
+"""A missing lock shows in every second attempt."""
 
 steps = st.lists(
     st.one_of(
@@ -102,17 +104,18 @@ def spent_by_64(bucket: TokenBucket, refund: float) -> float:
 @pytest.mark.usefixtures("restless_threads")
 @pytest.mark.parametrize("refund", [0.0, 0.5])
 def test_sixty_four_at_once_take_what_is_there_and_no_more(refund: float) -> None:
-    bucket = TokenBucket(0, 10_000, lambda: 0.0)
-    used = spent_by_64(bucket, refund)
-    assert used <= 10_000
-    assert bucket.level == pytest.approx(10_000 - used)
-    assert used == pytest.approx(10_000, abs=7)
+    for _ in range(OFTEN):
+        bucket = TokenBucket(0, 10_000, lambda: 0.0)
+        used = spent_by_64(bucket, refund)
+        assert used <= 10_000
+        assert bucket.level == pytest.approx(10_000 - used)
+        assert used == pytest.approx(10_000, abs=7)
 
 
 @pytest.mark.usefixtures("restless_threads")
 def test_without_its_lock_sixty_four_overdraw_it() -> None:
     """The negative control."""
-    found = (spent_by_64(Unlocked(0, 10_000, lambda: 0.0), 0.0) for _ in range(20))
+    found = (spent_by_64(Unlocked(0, 10_000, lambda: 0.0), 0.0) for _ in range(OFTEN))
     assert any(used > 10_000 for used in found)
 
 
