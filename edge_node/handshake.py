@@ -9,7 +9,7 @@ from edge_node.errors import ModelMismatch, NodeError
 from edge_node.gate import certificate
 from protos import inference_pb2 as pb
 from protos.artifact import Artifact, ImageInput
-from protos.identity import MODEL_SHA256, PREPROCESSING_SHA256
+from protos.identity import MODEL_SHA256, PREPROCESSING_SHA256, STREAMING
 from protos.inference_pb2_grpc import GRPCInferenceServiceStub
 
 _OPTIONS = [
@@ -56,6 +56,18 @@ def verify(channel: grpc.Channel, settings: Cloud, artifact: Artifact, timeout: 
     if problem := _signature_problem(metadata, artifact):
         raise ModelMismatch(settings.target, *(f"model {name!r} {part}" for part in problem))
     return str(metadata.inputs[0].name)
+
+
+def has_streams(channel: grpc.Channel, timeout: float) -> bool:
+    """Whether the cloud has Triton's streams: it says so, or is Triton, which has them and does not say so.
+
+    Others have a call of that name that is another thing.
+    """
+    try:
+        cloud = GRPCInferenceServiceStub(channel).ServerMetadata(pb.ServerMetadataRequest(), timeout=timeout)
+    except (grpc.RpcError, ValueError):  # it has no such call; the channel has been closed
+        return False
+    return STREAMING in cloud.extensions or cloud.name == "triton"
 
 
 def require_digest(settings: Cloud, artifact: Artifact, call: Any) -> None:

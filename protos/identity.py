@@ -1,4 +1,4 @@
-"""How a server says which model it really runs, beyond the name that was configured."""
+"""How a server says which model it really runs, beyond the name that was configured, and what else it has."""
 
 MODEL_SHA256 = "tidegate-model-sha256"
 """Key in the trailing metadata of ``ModelMetadata`` and ``ModelInfer`` answers.
@@ -10,4 +10,9 @@ PREPROCESSING_SHA256 = "tidegate-preprocessing-sha256"
 """Key in the trailing metadata of ``ModelMetadata``: how the server makes a payload the model's input.
 
 It is ``artifact.preprocessing_id``, in hex; of a model without an artifact there is none.
+"""
+STREAMING = "streaming"
+"""Extension in ``ServerMetadata`` of a server whose ``ModelStreamInfer`` is Triton's.
+
+The facts in an answer's trailing metadata are in the response's parameters there.
 """

@@ -20,7 +20,7 @@ from cloud_server.metrics import Meter
 from protos import codec
 from protos import inference_pb2 as pb
 from protos.artifact import TensorSpec
-from protos.identity import MODEL_SHA256, PREPROCESSING_SHA256
+from protos.identity import MODEL_SHA256, PREPROCESSING_SHA256, STREAMING
 
 SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 EXTENSIONS = (
@@ -30,8 +30,9 @@ EXTENSIONS = (
     "parameters",
     "schedule_policy",
     "statistics",
+    STREAMING,
 )
-"""By the names that Triton gives them."""
+"""By the names that Triton gives them, where it gives one."""
 FINAL = "triton_final_response"
 """True: no other response to this request follows."""
 

@@ -153,7 +153,7 @@ class CloudFallback:
         self._meter.sent.inc(call.size)
         timeout = max(0.0, call.deferral.deadline - call.attempted)
         try:
-            future = self._prober.route.infer.future(call.request, timeout=timeout)
+            future = self._prober.route.line.send(call.request, call.deferral.request_id, timeout)
         except ValueError as error:  # the connection was given up this very moment
             self._conclude(call, call.outcome(Reason.CLOUD_UNREACHABLE, str(error)))
         else:

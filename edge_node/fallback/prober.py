@@ -7,7 +7,6 @@ after every time that it was lost: what comes back may be another server.
 import logging
 from dataclasses import dataclass
 from threading import Event, Thread
-from typing import Any
 
 import grpc
 
@@ -15,14 +14,14 @@ from edge_node.config import Cloud
 from edge_node.errors import ModelMismatch
 from edge_node.fallback.breaker import Breaker, State
 from edge_node.fallback.forecast import Forecast
-from edge_node.handshake import expected_model, open_channel, verify
+from edge_node.fallback.line import Line
+from edge_node.handshake import expected_model, has_streams, open_channel, verify
 from protos.artifact import Artifact
 
 FIRST_LOOK = 2.0
 """Seconds to wait for the cloud at start; a node starts without it, too."""
 LOOK = 4.0
 """Seconds later on: with the pause before it less than the ten within which a recovery is to be seen."""
-METHOD = "/inference.GRPCInferenceService/ModelInfer"
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +30,7 @@ log = logging.getLogger(__name__)
 class Route:
     """How to call a server that has proved itself."""
 
-    infer: Any
-    """Bytes in and out: they are counted."""
+    line: Line
     input_name: str
 
 
@@ -45,7 +43,7 @@ class Prober:
     def __init__(self, settings: Cloud, artifact: Artifact, breaker: Breaker, forecast: Forecast) -> None:
         self._settings, self._artifact = settings, artifact
         self._breaker, self._forecast = breaker, forecast
-        self._channel = open_channel(settings)
+        self._connect()
         self.trouble: str | None = None
         self._doubt, self._stopping = Event(), Event()
         self._thread = Thread(target=self._watch, name="cloud-probe", daemon=True)
@@ -56,7 +54,7 @@ class Prober:
             if self._look(FIRST_LOOK):
                 self.trust()
         except ModelMismatch:
-            self._channel.close()
+            self._disconnect()
             raise
         self._thread.start()
 
@@ -64,9 +62,9 @@ class Prober:
         """Look no more; what is under way is cancelled."""
         self._stopping.set()
         self._doubt.set()
-        self._channel.close()  # a look at a cloud that hangs would take its time
+        self._disconnect()  # a look at a cloud that hangs would take its time
         self._thread.join()
-        self._channel.close()
+        self._disconnect()
 
     def doubt(self) -> None:
         """A call ended in a way that leaves open whether the cloud is there: look soon."""
@@ -111,11 +109,12 @@ class Prober:
         except grpc.RpcError as error:
             self.lose(f"{error.code().name}: {error.details()}")
             if anew:
-                self._channel.close()  # else it would go on knocking
+                self._disconnect()  # else it would go on knocking
             return False
         except ValueError:  # of a channel that ``stop`` has closed
             return False
-        self.route = Route(self._channel.unary_unary(METHOD), name)
+        self._line.settle(lambda: has_streams(self._channel, timeout))
+        self.route = Route(self._line, name)
         if self._breaker.state is State.OPEN:
             self._forecast.forget()
             self._breaker.seen()
@@ -123,5 +122,13 @@ class Prober:
 
     def _renew(self) -> None:
         """A connection that hangs may go on hanging, for as long as TCP waits before it sends again."""
-        self._channel.close()
+        self._disconnect()
+        self._connect()
+
+    def _connect(self) -> None:
         self._channel = open_channel(self._settings)
+        self._line = Line(self._channel)
+
+    def _disconnect(self) -> None:
+        self._line.close()
+        self._channel.close()

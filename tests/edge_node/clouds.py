@@ -14,7 +14,7 @@ from edge_node.fallback.retry import PUSHBACK
 from protos import codec
 from protos import inference_pb2 as pb
 from protos.codec import Tensor
-from protos.identity import MODEL_SHA256, PREPROCESSING_SHA256
+from protos.identity import MODEL_SHA256, PREPROCESSING_SHA256, STREAMING
 from tests.nodes import PATIENCE
 
 HOST = "127.0.0.1"
@@ -108,9 +108,35 @@ def describe(
     return metadata
 
 
+class Streams:
+    """Triton's streams, each answered in order by ``infer``; an answer may be changed before it leaves."""
+
+    def __init__(self, infer: Infer = surer, change: Callable[[bytes], bytes] = bytes) -> None:
+        self.opened = self.asked = 0
+        self.infer, self.change = infer, change
+        self.refuse: grpc.StatusCode | None = None
+        """How to end every stream before it has begun."""
+
+    def __call__(self, requests: Iterator[pb.ModelInferRequest], context: Context) -> Iterator[bytes]:
+        self.opened += 1
+        if self.refuse:
+            context.abort(self.refuse, "no streams today")
+        for request in requests:
+            self.asked += 1
+            answer = pb.ModelStreamInferResponse()
+            answer.infer_response.ParseFromString(self.infer(request, context))
+            answer.infer_response.id = request.id
+            yield self.change(answer.SerializeToString())
+
+
 @contextmanager
 def cloud(
-    infer: Infer = surer, described: Describe | None = None, *, sha256: str | None = None, port: int = 0
+    infer: Infer = surer,
+    described: Describe | None = None,
+    *,
+    sha256: str | None = None,
+    port: int = 0,
+    streams: Streams | None = None,
 ) -> Iterator[int]:
     """A server of one model while inside; gives its port. On leaving it drops what is under way."""
     handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
@@ -123,6 +149,12 @@ def cloud(
             pb.ModelMetadataResponse.SerializeToString,
         ),
     }
+    if streams:
+        said = pb.ServerMetadataResponse(extensions=[STREAMING]).SerializeToString()
+        handlers["ServerMetadata"] = grpc.unary_unary_rpc_method_handler(lambda _, __: said)
+        handlers["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(
+            streams, pb.ModelInferRequest.FromString
+        )
     with ThreadPoolExecutor(16) as pool:
         server = grpc.server(pool, options=[("grpc.so_reuseport", 0)])
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))

@@ -9,7 +9,7 @@ from deploy.grafana.queries import Query
 
 SHARES = (0.5, "p50"), (0.99, "p99")
 REQUESTS = q.of_servers("tidegate_requests_total")
-REQUEST_SECONDS = q.of_servers("tidegate_request_duration_seconds_bucket", 'method="ModelInfer"')
+REQUEST_SECONDS = q.of_servers("tidegate_request_duration_seconds_bucket", 'method=~"Model(Stream)?Infer"')
 MODEL_SECONDS = q.of_servers("tidegate_model_inference_duration_seconds_bucket")
 LAG = q.of_servers("tidegate_store_lag_seconds_bucket")
 TRANSACTIONS = q.of_servers("tidegate_store_transaction_duration_seconds_bucket")
