@@ -140,12 +140,13 @@ def _gaps(settings: CloudConfig) -> None:
 
 
 def _announce(running: Running) -> None:
-    models = ", ".join(f"{model.card.name} {model.card.version}" for model in running.repository)
+    models = ", ".join(running.models)
     parts = (
         f"cloud-server ready on {running.address}" if models else "cloud-server ready",
         f"metrics on {running.metrics_url}",
         models and f"models: {models}",
         running.fleet,
+        f"{running.workers} workers" if running.workers > 1 else "",
         running.dashboard and f"dashboard on {running.dashboard}",
     )
     _say(", ".join(filter(None, parts)))

@@ -23,7 +23,9 @@ class Server(Section, frozen=True, kw_only=True):
     insecure: bool = False
     """Listen beyond loopback without encryption. Whoever reaches the port can then use the models."""
     threads: Annotated[int, Meta(ge=0)] = 0
-    """Inferences that run at once, one core each; 0: as many as there are cores."""
+    """Inferences that a process runs at once, one core each; 0: as many as there are cores, shared by all."""
+    workers: Annotated[int, Meta(ge=1, le=256)] = 1
+    """Processes that answer, each with all models loaded; from 2 on another one looks after them."""
     grace: Annotated[float, Meta(ge=0)] = 10.0
     """On stopping, calls under way have this long, in seconds; an open health watch takes all of it."""
 

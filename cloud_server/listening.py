@@ -11,6 +11,9 @@ import grpc
 from cloud_server.config import CloudConfig, Tls
 from cloud_server.errors import CertificateError, ListenError
 
+held: set[int] = set()
+"""Ports that a supervisor holds for its workers, of which this process is one."""
+
 log = logging.getLogger(__name__)
 
 
@@ -34,6 +37,11 @@ def address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def shared(port: int) -> bool:
+    """Whether we have it together with our like; of any other a second server must not quietly get a part."""
+    return port in held
+
+
 def require_private(config: CloudConfig, section: str = "server", host: str | None = None) -> None:
     """Refuse to speak plaintext beyond this machine, unless told to."""
     host = host or config.server.host
@@ -48,15 +56,27 @@ def require_private(config: CloudConfig, section: str = "server", host: str | No
 
 def require_free(section: str, host: str, port: int) -> None:
     """``ListenError`` says why the port cannot be had; the libraries that open it only say that."""
+    if not shared(port):
+        hold(section, host, port).close()
+
+
+def hold(section: str, host: str, port: int) -> socket.socket:
+    """A port that nobody else can have, bound and not listened on; ``ListenError`` if it cannot be had.
+
+    Our own workers can: they share it.
+    """
     family = socket.AF_INET6 if ":" in _resolve(section, host)[0] else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            problem = (error.strerror or str(error)).lower()
-            hint = f"set [{section}] host or port to another one; port 0 is any free one"
-            raise ListenError(section, address(host, port), f"{problem}; {hint}") from None
+    holder = socket.socket(family)
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        holder.bind((host, port))
+    except OSError as error:
+        holder.close()
+        problem = (error.strerror or str(error)).lower()
+        hint = f"set [{section}] host or port to another one; port 0 is any free one"
+        raise ListenError(section, address(host, port), f"{problem}; {hint}") from None
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # not before: it may have to share, else
+    return holder
 
 
 def credentials(tls: Tls) -> grpc.ServerCredentials:

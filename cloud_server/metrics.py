@@ -20,11 +20,14 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client.registry import Collector
 
 from cloud_server.config import Metrics
 from cloud_server.listening import require_free
 from protos.buckets import DURATION_BUCKETS
 
+_Gauge = partial(Gauge, multiprocess_mode="livesum")
+"""One of which each worker has a part, while it lives."""
 BATCH_BUCKETS = tuple(float(2**power) for power in range(8))
 SHED = ("expired", "gone", "streams")
 """Why a request is not run: its time is over; its caller gave up; it came by one stream too many."""
@@ -41,6 +44,8 @@ class Meter:
         self._make_store(registry)
         self._make_nodes(registry)
         self._extend: Callable[[bytes], bytes] | None = None
+        self.shown: Collector = registry
+        """What is exposed: this process, or this one and its workers."""
 
     def _make_calls(self, registry: CollectorRegistry) -> None:
         self.requests = Counter(
@@ -53,7 +58,7 @@ class Meter:
             buckets=DURATION_BUCKETS,
             registry=registry,
         )
-        self.in_flight = Gauge("tidegate_requests_in_flight", "Calls being answered.", registry=registry)
+        self.in_flight = _Gauge("tidegate_requests_in_flight", "Calls being answered.", registry=registry)
         self.payload = Counter(
             "tidegate_request_payload_bytes",
             "Bytes of gRPC messages, without framing.",
@@ -66,7 +71,7 @@ class Meter:
             ["transport", "direction"],
             registry=registry,
         )
-        self.certificate_expiry = Gauge(
+        self.certificate_expiry = _Gauge(
             "tidegate_tls_certificate_expiry_timestamp_seconds",
             "When this server's own certificate for a transport expires. NaN without one.",
             ["transport"],
@@ -91,6 +96,7 @@ class Meter:
             "Samples that share a run at most, by what has paid so far.",
             ["model"],
             registry=registry,
+            multiprocess_mode="livemax",
         )
         self.shed = Counter(
             "tidegate_shed_requests", "Requests refused before they ran.", ["reason"], registry=registry
@@ -101,6 +107,10 @@ class Meter:
             ["model"],
             buckets=DURATION_BUCKETS,
             registry=registry,
+        )
+        self.workers = _Gauge("tidegate_workers", "Processes that answer calls.", registry=registry)
+        self.restarts = Counter(
+            "tidegate_worker_restarts", "Workers that ended unasked, and were replaced.", registry=registry
         )
         self.shed_by = {reason: self.shed.labels(reason) for reason in SHED}
         self.model = Info("tidegate_model", "A model that is served.", ["name"], registry=registry)
@@ -117,12 +127,12 @@ class Meter:
         self.refused = Counter(
             "tidegate_refused_results", "Messages that are no results.", ["reason"], registry=registry
         )
-        self.missing = Gauge(
+        self.missing = _Gauge(
             "tidegate_missing_results",
             "Numbers that will never come, as far as the whole store knows.",
             registry=registry,
         )
-        self.nodes = Gauge("tidegate_nodes", "Nodes that the store has results of.", registry=registry)
+        self.nodes = _Gauge("tidegate_nodes", "Nodes that the store has results of.", registry=registry)
         self.lag = Histogram(
             "tidegate_store_lag_seconds",
             "From capture to storage, by the clocks of two machines; without what waited for the broker.",
@@ -135,15 +145,15 @@ class Meter:
             buckets=DURATION_BUCKETS,
             registry=registry,
         )
-        self.store_up = Gauge(
+        self.store_up = _Gauge(
             "tidegate_store_up", "1 while the database takes what comes.", registry=registry
         )
-        self.broker_connected = Gauge(
+        self.broker_connected = _Gauge(
             "tidegate_fleet_broker_connected", "1 while results can come.", registry=registry
         )
 
     def _make_nodes(self, registry: CollectorRegistry) -> None:
-        self.bridge_connected = Gauge(
+        self.bridge_connected = _Gauge(
             "tidegate_bridge_connected", "1 while metrics of nodes can come.", registry=registry
         )
         self.snapshots = Counter(
@@ -160,13 +170,13 @@ class Meter:
             "Series left out of snapshots, as their node has too many: counted in each.",
             registry=registry,
         )
-        self.devices = Gauge(
+        self.devices = _Gauge(
             "tidegate_fleet_nodes",
             "Nodes by birth, last will and snapshots: online, silent or offline.",
             ["state"],
             registry=registry,
         )
-        self.device_series = Gauge(
+        self.device_series = _Gauge(
             "tidegate_fleet_series", "Series of nodes that are shown here.", registry=registry
         )
 
@@ -176,7 +186,7 @@ class Meter:
 
     def exposition(self) -> bytes:
         """The text of ``/metrics``."""
-        own = generate_latest(self.registry)
+        own = generate_latest(self.shown)
         return self._extend(own) if self._extend else own
 
     def announce(self, name: str, version: str, precision: str, sha256: str) -> None:

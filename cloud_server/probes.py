@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_g
 from cloud_server import config
 from cloud_server.inference.aside import aside
 from cloud_server.inference.servicer import SERVICE
-from cloud_server.listening import address, require_free
+from cloud_server.listening import address, require_free, shared
 from protos import inference_pb2
 
 MOST = 16
@@ -60,7 +60,7 @@ def apart(told: Health, settings: config.Health | None) -> Iterator[None]:
         yield
         return
     require_free("health", settings.host, settings.port)
-    options = [("grpc.so_reuseport", 0)]
+    options = [("grpc.so_reuseport", shared(settings.port))]
     server = grpc.server(ThreadPoolExecutor(1, "health"), options=options, maximum_concurrent_rpcs=MOST)
     health_pb2_grpc.add_HealthServicer_to_server(told.overall, server)
     server.add_insecure_port(address(settings.host, settings.port))

@@ -3,17 +3,13 @@
 import logging
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
 
-from cloud_server import listening, meters, metrics
+from cloud_server import listening, meters, metrics, stopping
 from cloud_server.config import CloudConfig
 from cloud_server.inference.repository import Repository
 from cloud_server.metrics import Meter
-
-_TICK = 1.0
-"""Seconds between looks at signals."""
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +21,12 @@ class Running:
     address: str
     """Of inference; empty without models."""
     metrics_url: str
+    models: tuple[str, ...]
+    """Name and version of each."""
+    workers: int
+    """Processes that answer."""
     repository: Repository
+    """Of a server that is one process; workers have theirs for themselves."""
     meter: Meter
     reload: Callable[[], None] | None
     """Reads the folder of models anew, beside all that goes on."""
@@ -49,9 +50,9 @@ def run(config: CloudConfig, ready: Callable[[Running], None]) -> None:
     with serve(config) as running:
         if config.repository and (reload := running.reload):
             signal.signal(signal.SIGHUP, lambda _, __: reload())
-        stop = _signals()
+        stop = stopping.signals()
         ready(running)
-        log.info("%s: draining", _first(stop).name)
+        log.info("%s: draining", stopping.first(stop).name)
 
 
 def check(config: CloudConfig) -> Checked:
@@ -77,8 +78,8 @@ def check(config: CloudConfig) -> Checked:
 def serve(config: CloudConfig) -> Iterator[Running]:
     """Serve while inside: what has no section in the settings is not even loaded."""
     meter = Meter()
-    address, repository, fleet, dashboard = "", Repository(), "", ""
-    reload: Callable[[], None] | None = None
+    address, models, fleet, dashboard = "", tuple[str, ...](), "", ""
+    repository, reload = Repository(), None
     with ExitStack() as parts:
         port = parts.enter_context(metrics.serve(meter, config.metrics))
         if config.fleet:
@@ -90,32 +91,20 @@ def serve(config: CloudConfig) -> Iterator[Running]:
                 from cloud_server.dashboard import serving as page
 
                 dashboard = parts.enter_context(page.serve(config.dashboard, serving))
-        if config.serves_models:
+        if config.serves_models and config.server.workers > 1:
+            from cloud_server.workers import supervisor
+
+            workers = parts.enter_context(supervisor.serve(config, meter))
+            address, models, reload = workers.address, workers.models, workers.reload
+            parts.enter_context(meters.running(config, meter, ""))  # workers count their own sockets
+        elif config.serves_models:
             from cloud_server.inference import serving as inference
 
             address, catalogue = parts.enter_context(inference.serve(config, meter))
             repository, reload = catalogue.repository, catalogue.reload
-        parts.enter_context(meters.running(config, meter, address))
+            models = tuple(f"{model.card.name} {model.card.version}" for model in repository)
+            parts.enter_context(meters.running(config, meter, address))
         url = f"http://{listening.address(config.metrics.host, port)}/metrics"
-        yield Running(address, url, repository, meter, reload, fleet, dashboard)
-
-
-def _first(received: SimpleQueue[signal.Signals]) -> signal.Signals:
-    """What arrives first. A signal just before a wait does not end it, hence more than one wait."""
-    while True:
-        with suppress(Empty):
-            return received.get(timeout=_TICK)
-
-
-def _signals() -> SimpleQueue[signal.Signals]:
-    """A queue in which the first SIGTERM or SIGINT arrives; after it they have their default effect."""
-    received: SimpleQueue[signal.Signals] = SimpleQueue()
-
-    def receive(number: int, _: object) -> None:
-        for name in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(name, signal.SIG_DFL)
-        received.put(signal.Signals(number))
-
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, receive)
-    return received
+        yield Running(
+            address, url, models, config.server.workers, repository, meter, reload, fleet, dashboard
+        )

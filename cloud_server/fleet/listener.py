@@ -9,7 +9,7 @@ from typing import Self
 from paho.mqtt.client import MQTTMessage
 from prometheus_client import Gauge
 
-from cloud_server.fleet.backoff import BackOff
+from cloud_server.backoff import BackOff
 from cloud_server.fleet.broker import Connection, Interest, Login
 
 log = logging.getLogger(__name__)

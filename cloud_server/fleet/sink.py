@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from paho.mqtt.client import MQTTMessage
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
+from cloud_server.backoff import BackOff
 from cloud_server.config import Fleet
 from cloud_server.fleet.arrival import Stream
-from cloud_server.fleet.backoff import BackOff
 from cloud_server.fleet.broker import LINGER, Connection, Login
 from cloud_server.fleet.intake import Intake, Received
 from cloud_server.fleet.listener import Listener

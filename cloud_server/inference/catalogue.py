@@ -1,7 +1,7 @@
 """Keeps what is served as the folder of models says, while calls go on."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock, Thread
@@ -54,16 +54,20 @@ class Catalogue:
         """``look``, beside all that goes on."""
         Thread(target=self.look, name="catalogue", daemon=True).start()
 
-    def look(self) -> None:
-        """Serve what is in the folder now and nothing else of it; problems go into the log and the index."""
+    def look(self, without: Collection[str] = ()) -> None:
+        """Serve what is in the folder now and nothing else of it; problems go into the log and the index.
+
+        ``without``: models that are to stay unloaded.
+        """
         if self._settings is None:
             return
         with self._lock:
             try:
-                found = versions.find(self._settings.path)
+                folder = versions.find(self._settings.path)
             except ModelError as error:
                 log.error("%s; what is served stays", error)  # noqa: TRY400 - one line
                 return
+            found = {name: there for name, there in folder.items() if name not in without}
             for name in self._names() - found.keys():
                 self._drop(name)
             for name, there in found.items():

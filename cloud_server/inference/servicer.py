@@ -14,7 +14,8 @@ from cloud_server.errors import NotOffered, UnknownModel
 from cloud_server.inference import parameters
 from cloud_server.inference.answering import Answer, Answering, Question, Wanted
 from cloud_server.inference.aside import aside
-from cloud_server.inference.catalogue import Catalogue, Entry
+from cloud_server.inference.catalogue import Entry
+from cloud_server.inference.company import Alone
 from cloud_server.inference.streaming import Streams
 from cloud_server.metrics import Meter
 from protos import codec
@@ -40,8 +41,9 @@ FINAL = "triton_final_response"
 class InferenceServicer:
     """``GRPCInferenceService``, with Triton's extensions."""
 
-    def __init__(self, answering: Answering, catalogue: Catalogue, meter: Meter) -> None:
-        self._answering, self._repository, self._catalogue = answering, catalogue.repository, catalogue
+    def __init__(self, answering: Answering, company: Alone, meter: Meter) -> None:
+        self._answering, self._company, self._catalogue = answering, company, company.catalogue
+        self._repository = company.catalogue.repository
         loads = ThreadPoolExecutor(1, "loads")
         self.RepositoryModelLoad = aside(self._load, loads)
         self.RepositoryModelUnload = aside(self._unload, loads)
@@ -106,8 +108,7 @@ class InferenceServicer:
     ) -> pb.ModelStatisticsResponse:
         """Of one model, or of all; ``UnknownModel`` if there is none of that name and version."""
         chosen = [self._repository.get(request.name, request.version)] if request.name else self._repository
-        statistics = self._answering.statistics
-        return pb.ModelStatisticsResponse(model_stats=[statistics.of(model.card) for model in chosen])
+        return pb.ModelStatisticsResponse(model_stats=self._company.statistics([it.card for it in chosen]))
 
     def RepositoryIndex(
         self, request: pb.RepositoryIndexRequest, _: grpc.ServicerContext
@@ -124,14 +125,14 @@ class InferenceServicer:
         _require_unnamed(request.repository_name)
         if request.parameters:
             raise NotOffered("models come from this server's own folder: no parameters are taken")
-        self._catalogue.load(request.model_name)
+        self._company.load(request.model_name)
         return pb.RepositoryModelLoadResponse()
 
     def _unload(
         self, request: pb.RepositoryModelUnloadRequest, _: grpc.ServicerContext
     ) -> pb.RepositoryModelUnloadResponse:
         _require_unnamed(request.repository_name)
-        self._catalogue.unload(request.model_name)
+        self._company.unload(request.model_name)
         return pb.RepositoryModelUnloadResponse()
 
 

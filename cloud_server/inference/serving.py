@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from math import ceil
 
 import grpc
 
@@ -13,6 +14,7 @@ from cloud_server.config import CloudConfig
 from cloud_server.inference import loading
 from cloud_server.inference.answering import Answering
 from cloud_server.inference.catalogue import Catalogue
+from cloud_server.inference.company import Alone, Company
 from cloud_server.inference.interceptors import Interceptor
 from cloud_server.inference.repository import LARGEST, Repository
 from cloud_server.inference.servicer import InferenceServicer
@@ -25,18 +27,18 @@ WAITING = 64
 
 
 @contextmanager
-def serve(config: CloudConfig, meter: Meter) -> Iterator[tuple[str, Catalogue]]:
+def serve(config: CloudConfig, meter: Meter, company: Company = Alone) -> Iterator[tuple[str, Catalogue]]:
     """Answer while inside; gives the address and the models.
 
     On leaving: say not serving, answer what is under way, stop.
     """
     catalogue = loading.load(config, meter)
     repository = catalogue.repository
-    runs = config.server.threads or os.cpu_count() or 1
+    runs = config.server.threads or ceil((os.cpu_count() or 1) / config.server.workers)
     answering = Answering(repository, runs, meter, config.batching.max_queue_delay)
     with ThreadPoolExecutor(runs + WAITING, "inference") as pool:
         server = grpc.server(pool, interceptors=[Interceptor(meter)], options=_options(config, repository))
-        servicer = InferenceServicer(answering, catalogue, meter)
+        servicer = InferenceServicer(answering, company(catalogue, answering.statistics), meter)
         add_GRPCInferenceServiceServicer_to_server(servicer, server)
         health = probes.add(server)
         catalogue.watch(partial(_tell, health, meter, repository))
@@ -94,5 +96,5 @@ def _options(config: CloudConfig, repository: Repository) -> list[tuple[str, int
             max(repository.request_bytes, LARGEST if config.repository else 0),
         ),
         ("grpc.keepalive_time_ms", 60_000),  # an open stream of a client that is gone ends
-        ("grpc.so_reuseport", 0),  # else a second server would quietly share the port
+        ("grpc.so_reuseport", listening.shared(config.server.port)),
     ]

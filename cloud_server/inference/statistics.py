@@ -1,7 +1,10 @@
 """The statistics extension: what each model has done, and where the time went."""
 
 import time
+from collections.abc import Iterable
 from threading import Lock
+
+from google.protobuf.message import Message
 
 from cloud_server.inference.model import Card
 from cloud_server.inference.sizing import Run
@@ -82,6 +85,30 @@ class Statistics:
         if batch not in sizes and len(sizes) < SIZES:
             sizes[batch] = kept.batch_stats.add(batch_size=batch)
         return sizes.get(batch)
+
+
+def combined(parts: Iterable[pb.ModelStatistics]) -> pb.ModelStatistics:
+    """What several processes have done with one model."""
+    whole = pb.ModelStatistics()
+    for part in parts:
+        whole.name, whole.version = part.name, part.version
+        whole.last_inference = max(whole.last_inference, part.last_inference)
+        whole.inference_count += part.inference_count
+        whole.execution_count += part.execution_count
+        _add_up(whole.inference_stats, part.inference_stats)
+        for size in part.batch_stats:
+            sizes = {it.batch_size: it for it in whole.batch_stats}
+            _add_up(sizes.get(size.batch_size) or whole.batch_stats.add(batch_size=size.batch_size), size)
+    return whole
+
+
+def _add_up(whole: Message, part: Message) -> None:
+    """Every duration in it."""
+    for field, value in part.ListFields():
+        if isinstance(value, pb.StatisticDuration):
+            duration = getattr(whole, field.name)
+            duration.count += value.count
+            duration.ns += value.ns
 
 
 def _add(duration: pb.StatisticDuration, seconds: float) -> None:

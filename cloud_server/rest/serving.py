@@ -12,7 +12,7 @@ from typing import Any
 from cloud_server.config import CloudConfig, Rest
 from cloud_server.errors import StartError
 from cloud_server.inference.answering import Answering
-from cloud_server.listening import address, credentials, require_free, require_private
+from cloud_server.listening import address, credentials, require_free, require_private, shared
 from cloud_server.metrics import Meter
 
 MOST = 64
@@ -33,7 +33,9 @@ def serve(config: CloudConfig, servicer: Any, answering: Answering, meter: Meter
     host, family = settings.host, socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with (
         ThreadPoolExecutor(thread_name_prefix="rest") as pool,
-        socket.create_server((host, settings.port), family=family) as listener,
+        socket.create_server(
+            (host, settings.port), family=family, reuse_port=shared(settings.port)
+        ) as listener,
     ):
         options = uvicorn.Config(
             app(servicer, answering, meter, pool),

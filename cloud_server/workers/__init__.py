@@ -1,0 +1,1 @@
+"""More processes than one: workers that answer, and a supervisor that has all else."""
