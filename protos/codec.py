@@ -5,6 +5,7 @@ written with one ``tobytes``. Typed contents are accepted too, since some client
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import chain, islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -36,6 +37,8 @@ _TYPED_FIELDS = {
     "BYTES": "bytes_contents",
 }
 _LENGTH = np.dtype("<u4")
+_DIMENSIONS = 32
+"""More than any model has; numpy ends at 32 or 64."""
 
 
 class CodecError(ValueError):
@@ -143,7 +146,7 @@ def from_json(header: Header, data: Any) -> Tensor:
     """The array in JSON's values, nested as its shape or flat; text stands for BYTES."""
     dtype = _dtype(header)
     try:
-        flat = np.fromiter(_texts(data), object) if dtype.hasobject else np.array(data).ravel()
+        flat = np.fromiter(_texts(data), object) if dtype.hasobject else _numbers(data)
     except (TypeError, ValueError, OverflowError, RecursionError):
         raise CodecError(f"tensor {header.name!r}: its data are no {header.datatype}") from None
     return _shaped(header, flat if dtype.hasobject else _narrow(header, flat, dtype))
@@ -183,12 +186,14 @@ def _shaped(header: Header, flat: Tensor) -> Tensor:
         )
     try:
         return flat.reshape(tuple(header.shape))
-    except ValueError:  # [0, 2**62], or a hundred dimensions of 1
+    except ValueError:  # [0, 2**62]
         raise CodecError(f"tensor {header.name!r}: impossible shape {list(header.shape)}") from None
 
 
 def _count(header: Header) -> int:
     """Number of elements, as a Python int: 2**63 x 2 must not overflow into something small."""
+    if len(header.shape) > _DIMENSIONS:  # a product of thousands of them takes minutes
+        raise CodecError(f"tensor {header.name!r}: impossible shape of {len(header.shape)} dimensions")
     count = 1
     for size in header.shape:
         if size < 0:
@@ -200,7 +205,7 @@ def _count(header: Header) -> int:
 def _from_raw(header: Header, dtype: np.dtype[Any], raw: bytes) -> Tensor:
     count = _count(header)
     if dtype.hasobject:
-        return np.fromiter(_split(header.name, raw), dtype=object)
+        return np.fromiter(islice(_split(header.name, raw), count + 1), dtype=object)
     if len(raw) != count * dtype.itemsize:
         raise CodecError(
             f"tensor {header.name!r}: {len(raw)} raw bytes, "
@@ -239,6 +244,18 @@ def _narrow(header: Header, wide: Tensor, dtype: np.dtype[Any]) -> Tensor:
     if dtype.kind in "iu" and not np.array_equal(flat, wide):
         raise CodecError(f"tensor {header.name!r}: a value does not fit in {header.datatype}")
     return flat
+
+
+def _numbers(data: Any) -> Tensor:
+    """Row-major; ``TypeError`` if one is no number: numpy makes all texts as wide as the longest."""
+    while isinstance(data, list) and data and isinstance(data[0], list):
+        if len(set(map(len, data))) > 1:
+            raise TypeError
+        data = list(chain.from_iterable(data))
+    flat = data if isinstance(data, list) else [data]
+    if not set(map(type, flat)) <= {bool, int, float}:
+        raise TypeError
+    return np.array(flat)
 
 
 def _texts(data: Any) -> Iterator[bytes]:

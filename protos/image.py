@@ -1,6 +1,8 @@
 """Encoded image -> model input, the same on the device, in the cloud and in calibration."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
@@ -32,21 +34,20 @@ def require_pillow() -> None:
 
 def decode(encoded: bytes, spec: ImageInput) -> NDArray[np.uint8]:
     """JPEG or PNG -> uint8 (size, size, 3) RGB: centre crop, then bicubic resize."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
-    try:
-        with Image.open(io.BytesIO(encoded), formats=("JPEG", "PNG")) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ImageError(f"{image.width} x {image.height} pixels are too many")
-            square = _centre(image.width, image.height, spec.crop)
-            resized = image.convert("RGB").resize(
-                (spec.size, spec.size), Image.Resampling.BICUBIC, box=square
-            )
-    except UnidentifiedImageError:
-        raise ImageError("neither a JPEG nor a PNG image") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ImageError(f"image cannot be decoded: {error}") from error
-    return np.asarray(resized)
+    with _opened(encoded) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise ImageError(f"{image.width} x {image.height} pixels are too many")
+        square = _centre(image.width, image.height, spec.crop)
+        size = spec.size, spec.size
+        return np.asarray(image.convert("RGB").resize(size, Image.Resampling.BICUBIC, box=square))
+
+
+def pixels(encoded: bytes) -> int:
+    """Of a JPEG or PNG, as it says before any of it is decoded."""
+    with _opened(encoded) as image:
+        return int(image.width * image.height)
 
 
 def encode(pixels: NDArray[Any]) -> bytes:
@@ -58,6 +59,20 @@ def encode(pixels: NDArray[Any]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
+
+
+@contextmanager
+def _opened(encoded: bytes) -> Iterator[Any]:
+    """A JPEG or PNG, not decoded yet; ``ImageError`` for whatever goes wrong inside."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(encoded), formats=("JPEG", "PNG")) as image:
+            yield image
+    except UnidentifiedImageError:
+        raise ImageError("neither a JPEG nor a PNG image") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ImageError(f"image cannot be decoded: {error}") from error
 
 
 def _centre(width: int, height: int, crop: float) -> tuple[float, float, float, float]:
