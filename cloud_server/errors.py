@@ -12,6 +12,7 @@
     └─ RequestError          one call is refused, with a status and the reason
        ├─ UnknownModel       NOT_FOUND
        ├─ BadInput           INVALID_ARGUMENT
+       │  └─ TooLarge        the same; 413 over HTTP
        ├─ Expired            DEADLINE_EXCEEDED
        ├─ Gone               CANCELLED
        ├─ Overloaded         RESOURCE_EXHAUSTED
@@ -91,6 +92,13 @@ class UnknownModel(RequestError):
 
 class BadInput(RequestError):
     """Tensors that are not what the model takes."""
+
+
+class TooLarge(BadInput):
+    """More bytes than the model can want."""
+
+    def __init__(self, what: str, most: int) -> None:
+        super().__init__(f"{what} is larger than {most} bytes")
 
 
 class Expired(RequestError):

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cloud_server.errors import Expired, Gone
+from cloud_server.inference import limits
 from cloud_server.inference.call import Call
 from cloud_server.inference.classification import classify
 from cloud_server.inference.model import Card, Model
@@ -13,7 +14,7 @@ from cloud_server.inference.statistics import Laps, Statistics
 from cloud_server.inference.turns import Turns
 from cloud_server.metrics import Meter
 from protos import timing
-from protos.codec import Tensor
+from protos.codec import Header, Tensor
 from protos.identity import MODEL_SHA256
 
 SHED_BY: dict[type[Exception], str] = {Expired: "expired", Gone: "gone"}
@@ -35,8 +36,12 @@ class Question:
 
     model: str
     version: str
+    size: int
+    """Bytes of it all."""
+    headers: Sequence[Header]
+    """What is said of its tensors."""
     tensors: Callable[[], Mapping[str, Tensor]]
-    """Reads them: not before it is clear that there is such a model."""
+    """Reads them: not before it is clear that there is a model for them."""
     wanted: Sequence[Wanted]
     """Empty: every output."""
     call: Call
@@ -63,6 +68,8 @@ class Answering:
         """``RequestError`` or ``CodecError`` says what is wrong with it."""
         model, laps = self.repository.get(question.model, question.version), Laps()
         try:
+            limits.check(model.card, question.size)
+            model.expect(question.headers)
             work = model.prepare(question.tensors(), [it.name for it in question.wanted])
             laps.lap("compute_input")
             done = self._turns.run(work, question.call)

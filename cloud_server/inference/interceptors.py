@@ -1,14 +1,16 @@
 """What every unary call passes through, as bytes: counted outside, errors turned into a status inside.
 
-Streams pass by: those of inference do the same for each of their messages (``streaming.py``).
+Streams pass by: those of inference do the same for each of their messages (``streaming.py``), others only
+have their requests parsed here, as gRPC would log garbage and call it INTERNAL.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any, TypeAlias
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from cloud_server.errors import refusal
 from cloud_server.inference import streaming
@@ -38,7 +40,7 @@ class Interceptor(grpc.ServerInterceptor):
             return None
         method = handler_call_details.method.rpartition("/")[2]
         if handler.unary_unary is None:
-            return streaming.raw(handler) if method == streaming.METHOD else handler
+            return streaming.raw(handler) if method == streaming.METHOD else _parsed(handler)
         answer = wraps(handler.unary_unary)(_counted(self._meter, method, _guarded(handler)))
         return grpc.unary_unary_rpc_method_handler(answer)
 
@@ -71,6 +73,31 @@ def _guarded(handler: Any) -> Answer:
         return response
 
     return guarded
+
+
+def _parsed(handler: Any) -> Handler:
+    """Health watches and reflection: garbage ends the call."""
+    parse, serialise = handler.request_deserializer, handler.response_serializer
+
+    def read(request: bytes, context: grpc.ServicerContext) -> Any:
+        try:
+            return parse(request)
+        except DecodeError as error:
+            context.abort(*refusal(error))
+
+    if handler.request_streaming:
+
+        @wraps(handler.stream_stream)
+        def answers(requests: Iterator[bytes], context: grpc.ServicerContext) -> Any:
+            return handler.stream_stream((read(request, context) for request in requests), context)
+
+        return grpc.stream_stream_rpc_method_handler(answers, response_serializer=serialise)
+
+    @wraps(handler.unary_stream)
+    def watched(request: bytes, context: grpc.ServicerContext, *more: Any) -> Any:
+        return handler.unary_stream(read(request, context), context, *more)
+
+    return grpc.unary_stream_rpc_method_handler(watched, response_serializer=serialise)
 
 
 def _code(context: Any) -> str:

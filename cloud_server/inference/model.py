@@ -11,11 +11,11 @@ import numpy as np
 from prometheus_client import Histogram
 
 from cloud_server.errors import BadInput
-from cloud_server.inference.inputs import accept
+from cloud_server.inference.inputs import accept, expect
 from cloud_server.inference.session import run_options
 from cloud_server.inference.sizing import Run, Sizing
 from protos.artifact import ImageInput, TensorSpec
-from protos.codec import Tensor
+from protos.codec import Header, Tensor
 
 log = logging.getLogger(__name__)
 
@@ -81,10 +81,14 @@ class Model:
         self._names = [spec.name for spec in card.outputs]
         self._counts = bool(card.inputs) and all(spec.shape[:1] == (-1,) for spec in card.inputs)
 
-    def prepare(self, tensors: Mapping[str, Tensor], requested: Sequence[str] = ()) -> Work:
-        """Arrays by input name, to be run for all outputs if none is requested.
+    def expect(self, headers: Sequence[Header]) -> None:
+        """``BadInput`` unless such tensors may be fed."""
+        expect(self.card.inputs, headers, self.card.images)
 
-        ``BadInput`` says what was expected.
+    def prepare(self, tensors: Mapping[str, Tensor], requested: Sequence[str] = ()) -> Work:
+        """Arrays by input name, as ``expect`` let them pass, to be run for all outputs if none is requested.
+
+        ``BadInput`` says what is wrong with what they hold.
         """
         outputs = self._choose(requested)
         feed = self._accept(tensors)
@@ -125,9 +129,6 @@ class Model:
         return list(dict.fromkeys(requested))
 
     def _accept(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        names = [spec.name for spec in self.card.inputs]
-        if tensors.keys() != set(names):
-            raise BadInput(f"inputs {sorted(tensors)}, expected {names}")
         return {spec.name: accept(spec, tensors[spec.name], self.card.images) for spec in self.card.inputs}
 
     def _run(self, outputs: list[str], feed: dict[str, Tensor]) -> list[Tensor]:

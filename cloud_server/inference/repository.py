@@ -2,22 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from math import prod
 from weakref import WeakSet
 
 from cloud_server.errors import UnknownModel
-from cloud_server.inference.model import Card, Model
-from protos.artifact import TensorSpec
-from protos.codec import DTYPES
-
-BATCH = 32
-"""Samples that one call may bring where the model leaves the batch free."""
-SMALLEST, LARGEST = 4 << 20, 64 << 20
-"""Bytes: any request may be as large as the one, no batch larger than the other."""
-HEADERS = 1 << 16
-"""Bytes of a request beside its tensors."""
-TYPED = 2
-"""Bytes that one byte of a small integer takes as typed contents."""
+from cloud_server.inference import limits
+from cloud_server.inference.model import Model
 
 
 class Repository:
@@ -69,15 +58,4 @@ class Repository:
     @property
     def request_bytes(self) -> int:
         """The largest request that makes sense for these models."""
-        return max((_request_bytes(model.card) for model in self), default=SMALLEST)
-
-
-def _request_bytes(card: Card) -> int:
-    """One sample always fits; a batch up to ``LARGEST``, and so do free sizes and encoded images."""
-    sample = TYPED * sum(map(_sample_bytes, card.inputs)) + HEADERS
-    bounded = card.images is None and all(-1 not in spec.shape[1:] for spec in card.inputs)
-    return max(SMALLEST, sample, min(BATCH * sample, LARGEST) if bounded else LARGEST)
-
-
-def _sample_bytes(spec: TensorSpec) -> int:
-    return DTYPES[spec.datatype].itemsize * prod(max(size, 1) for size in spec.shape)
+        return max((limits.request_bytes(model.card) for model in self), default=limits.SMALLEST)

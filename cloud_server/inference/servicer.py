@@ -140,6 +140,8 @@ def _question(request: pb.ModelInferRequest, context: grpc.ServicerContext) -> Q
     return Question(
         model=request.model_name,
         version=request.model_version,
+        size=request.ByteSize(),
+        headers=request.inputs,
         tensors=partial(codec.request_tensors, request),
         wanted=[
             Wanted(it.name, parameters.classes(parameters.plain(it.parameters))) for it in request.outputs

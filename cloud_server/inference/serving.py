@@ -16,7 +16,8 @@ from cloud_server.inference.answering import Answering
 from cloud_server.inference.catalogue import Catalogue
 from cloud_server.inference.company import Alone, Company
 from cloud_server.inference.interceptors import Interceptor
-from cloud_server.inference.repository import LARGEST, Repository
+from cloud_server.inference.limits import LARGEST
+from cloud_server.inference.repository import Repository
 from cloud_server.inference.servicer import InferenceServicer
 from cloud_server.metrics import Meter
 from cloud_server.probes import Health

@@ -14,7 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from cloud_server.errors import BadInput, UnknownModel, refusal
+from cloud_server.errors import BadInput, TooLarge, UnknownModel, refusal
+from cloud_server.inference import limits
 from cloud_server.inference.answering import Answering
 from cloud_server.metrics import Meter
 from cloud_server.rest import body as bodies
@@ -57,10 +58,6 @@ _CALLS: tuple[tuple[str, str, str, Any], ...] = (
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-class TooLarge(BadInput):
-    """A body that is refused unread; 413."""
-
-
 class Headers:
     """What a servicer needs of a gRPC context: its metadata become headers."""
 
@@ -85,7 +82,10 @@ class Rest:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
     def _infer(self, path: Mapping[str, str], body: bytes, size: int | None) -> Response:
-        asked, question = bodies.read(path["model"], path.get("version", ""), body, size)
+        model, version = path["model"], path.get("version", "")
+        text = len(body) if size is None else size
+        limits.check_json(self._answering.repository.get(model, version).card, text)
+        asked, question = bodies.read(model, version, body, text)
         answer = self._answering.answer(question)
         content, split = bodies.write(asked, answer)
         if split is None:
@@ -117,13 +117,13 @@ class Rest:
             raise BadInput("Content-Encoding: send the body as it is, it is not unpacked here")
         most = self._answering.repository.request_bytes
         if (_number(request, "content-length") or 0) > most:
-            raise TooLarge(f"the body is larger than {most} bytes")
+            raise TooLarge("the body", most)
         parts, size = list[bytes](), 0
         async for part in request.stream():
             parts.append(part)
             size += len(part)
             if size > most:
-                raise TooLarge(f"the body is larger than {most} bytes")
+                raise TooLarge("the body", most)
         self._meter.received.inc(size)
         return b"".join(parts)
 

@@ -53,9 +53,8 @@ class Request(msgspec.Struct):
 _DECODER = msgspec.json.Decoder(Request)
 
 
-def read(model: str, version: str, body: bytes, json_size: int | None) -> tuple[Request, Question]:
-    """A request, and what it asks; ``BadInput`` if it is none. ``json_size``: ``None`` for all of it."""
-    end = len(body) if json_size is None else json_size
+def read(model: str, version: str, body: bytes, end: int) -> tuple[Request, Question]:
+    """A request, and what it asks; ``BadInput`` if it is none. ``end``: of the JSON."""
     if not 0 <= end <= len(body):
         raise BadInput(f"Inference-Header-Content-Length: {end}, the body has {len(body)} bytes")
     try:
@@ -65,6 +64,8 @@ def read(model: str, version: str, body: bytes, json_size: int | None) -> tuple[
     return request, Question(
         model=model,
         version=version,
+        size=len(body),
+        headers=request.inputs,
         tensors=partial(_tensors, request, body, end),
         wanted=[Wanted(it.name, parameters.classes(it.parameters)) for it in request.outputs],
         call=parameters.call(request.id, request.parameters),

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cloud_server.inference.inputs import MAX_IMAGES
+from cloud_server.inference.inputs import MOST_IMAGES, most_images
+from cloud_server.inference.limits import SMALLEST
 from cloud_server.server import Running
 from protos import codec, image
 from protos import inference_pb2 as pb
+from protos.artifact import ImageInput
 from protos.codec import DTYPES
 from tests.cloud_server.graphs import plain
 
@@ -32,9 +34,9 @@ def raw(model: str, datatype: str, shape: list[int], content: bytes) -> pb.Model
     return pb.ModelInferRequest(model_name=model, inputs=[x], raw_input_contents=[content])
 
 
-def typed(datatype: str, shape: list[int], **contents: Any) -> pb.ModelInferRequest:
+def typed(datatype: str, shape: list[int], model: str = "cloud", **contents: Any) -> pb.ModelInferRequest:
     x = Input(name="x", datatype=datatype, shape=shape, contents=pb.InferTensorContents(**contents))
-    return pb.ModelInferRequest(model_name="cloud", inputs=[x])
+    return pb.ModelInferRequest(model_name=model, inputs=[x])
 
 
 def wanting(name: str) -> pb.ModelInferRequest:
@@ -62,21 +64,21 @@ BAD = {
     "wrong rank": (request(x=np.ones(3, "f4")), "input 'x': shape [3], expected [-1, 3]"),
     "NaN": (request(x=ROW * np.nan), "input 'x': holds NaN or infinity"),
     "infinity": (request(x=ROW * np.inf), "input 'x': holds NaN or infinity"),
-    "unknown datatype": (raw("cloud", "FP31", [1, 3], b""), "tensor 'x': unknown datatype 'FP31'"),
+    "unknown datatype": (raw("cloud", "FP31", [1, 3], b""), "datatype FP31, expected FP32"),
     "too short": (raw("cloud", "FP32", [1, 3], bytes(11)), "11 raw bytes, FP32 of shape [1, 3] needs 12"),
     "negative size": (raw("cloud", "FP32", [-1, 3], bytes(12)), "negative dimension in shape [-1, 3]"),
-    "overflow": (raw("cloud", "FP32", [2**62, 4], bytes(12)), "needs 73786976294838206464"),
+    "overflow": (raw("cloud", "FP32", [2**62, 3], bytes(12)), "needs 55340232221128654848"),
     "both contents": (both(), "has both raw and typed contents"),
     "typed, too few": (typed("FP32", [1, 3], fp32_contents=[1]), "1 elements, shape [1, 3] needs 3"),
     "typed, other field": (typed("FP32", [1, 3], int_contents=[1, 2, 3]), "0 elements"),
-    "typed half": (typed("FP16", [1, 3]), "FP16 can only travel as raw contents"),
+    "typed half": (typed("FP16", [1], model="half"), "FP16 can only travel as raw contents"),
     "unknown output": (wanting("labels"), "no output ['labels'], the model has ['logits']"),
     "torn text": (raw("text", "BYTES", [1], b"\x05\0\0\0ab"), "runs past the end"),
     "not UTF-8": (request("text", x=np.array([b"\xff"], object)), "a BYTES element is not UTF-8"),
     "no image": (images(b"no image"), "neither a JPEG nor a PNG"),
     "half an image": (images(NOISE[: len(NOISE) // 2]), "image cannot be decoded"),
     "no images at all": (images(), "BYTES of shape [0], expected [n], 1 to 32 images"),
-    "too many images": (images(*[PNG] * (MAX_IMAGES + 1)), "BYTES of shape [33], expected [n]"),
+    "too many images": (images(*[PNG] * (MOST_IMAGES + 1)), "BYTES of shape [33], expected [n]"),
     "images to numbers": (request(x=np.array([PNG], object)), "datatype BYTES, expected FP32"),
     "sizes that do not fit": (
         request("arithmetic", a=np.ones(2, "f4"), b=np.ones(3, "f4")),
@@ -125,10 +127,46 @@ def test_a_message_larger_than_any_model_needs_is_refused(channel: grpc.Channel,
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
+def test_the_limit_is_that_of_the_model_that_is_asked(stub: Any) -> None:
+    message = request(x=np.ones((SMALLEST // 12 + 1, 3), np.float32))
+    with pytest.raises(grpc.RpcError, match=f"bytes, is larger than {SMALLEST} bytes") as caught:
+        stub.ModelInfer(message)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_images_together_are_bounded_before_one_is_decoded(stub: Any) -> None:
+    photo = image.encode(np.zeros((4000, 4000, 3), np.uint8))
+    assert len(photo) < 1_000_000
+    with pytest.raises(
+        grpc.RpcError, match="images of 64000000 pixels, one call may bring 50000000"
+    ) as caught:
+        stub.ModelInfer(images(*[photo] * 4))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize(("size", "most"), [(8, 32), (224, 32), (1024, 21), (4096, 1)])
+def test_how_many_images_a_call_may_bring_follows_their_size(size: int, most: int) -> None:
+    assert most_images(ImageInput(size=size)) == most
+
+
 def test_an_unknown_method_is_unimplemented(channel: grpc.Channel) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         call(channel, "ModelDream", b"")
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [
+        ("unary_stream", "/grpc.health.v1.Health/Watch"),
+        ("stream_stream", "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"),
+    ],
+)
+def test_garbage_in_a_stream_that_is_not_inference(channel: grpc.Channel, kind: str, method: str) -> None:
+    call = getattr(channel, kind)(method)
+    with pytest.raises(grpc.RpcError) as caught:
+        next(call(iter([b"\xff"]) if kind == "stream_stream" else b"\xff", timeout=20))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 SIGNATURES = {

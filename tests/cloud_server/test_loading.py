@@ -10,7 +10,8 @@ from cloud_server import config
 from cloud_server.config import CloudConfig
 from cloud_server.errors import ModelError
 from cloud_server.inference import loading
-from cloud_server.inference.repository import LARGEST, SMALLEST, Repository
+from cloud_server.inference.limits import LARGEST, SMALLEST
+from cloud_server.inference.repository import Repository
 from cloud_server.metrics import Meter
 from protos import artifact
 from protos.artifact import Manifest
