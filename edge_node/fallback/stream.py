@@ -100,7 +100,7 @@ def _parsed(message: bytes) -> pb.ModelStreamInferResponse:
 def _addition(request_id: str, seconds: float) -> bytes:
     """What, put behind a serialised request, replaces its id and says until when it is of use."""
     addition = pb.ModelInferRequest(id=request_id)
-    addition.parameters[TIMEOUT].uint64_param = max(1, int(1e6 * seconds))
+    addition.parameters[TIMEOUT].int64_param = max(1, int(1e6 * seconds))
     return addition.SerializeToString()
 
 

@@ -60,7 +60,7 @@ def test_a_request_says_how_long_somebody_waits_for_it(artifact: Artifact) -> No
         asker.ask(seconds=5.0)
         asker.ask(seconds=5.0)
     assert [request.id for request in asked] == ["id#1", "id#2"]
-    assert all(4e6 < request.parameters["timeout"].uint64_param <= 5e6 for request in asked)
+    assert all(4e6 < request.parameters["timeout"].int64_param <= 5e6 for request in asked)
 
 
 def test_who_comes_while_the_stream_is_busy_has_a_call_of_its_own(artifact: Artifact) -> None:
