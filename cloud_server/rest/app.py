@@ -35,7 +35,6 @@ _HTTP = {
 _SPLIT = "Inference-Header-Content-Length"
 
 _MODEL = "/v2/models/{of}"
-_FLAGS = {"live", "ready"}
 _CALLS: tuple[tuple[str, str, str, Any], ...] = (
     ("GET", "/v2", "ServerMetadata", pb.ServerMetadataRequest),
     ("GET", "/v2/health/live", "ServerLive", pb.ServerLiveRequest),
@@ -162,10 +161,10 @@ def app(servicer: Any, answering: Answering, meter: Meter, pool: Executor) -> St
 
 
 def _flat(method: str, answer: dict[str, Any]) -> Any:
-    """As HTTP has it: a list of models, and nothing but a status where gRPC has a boolean."""
+    """As HTTP has it: a list of models, and a status beside a boolean, since not every client reads both."""
     if answer == {"ready": False}:
         raise UnknownModel("it is not ready")
-    return answer["models"] if method == "RepositoryIndex" else None if answer.keys() <= _FLAGS else answer
+    return answer["models"] if method == "RepositoryIndex" else answer or None
 
 
 def _plain(message: Any) -> Any:
