@@ -17,11 +17,11 @@ class Server(Section, frozen=True, kw_only=True):
     """Where and how inference is served."""
 
     host: str = "127.0.0.1"
-    """Address to listen on; beyond loopback only with `[tls]`, or with `insecure`."""
+    """Address to listen on; beyond loopback only with `tls.client_ca` or `[tokens]`, or with `insecure`."""
     port: Port = 8001
     """Port for gRPC; 0: any free one, printed at start."""
     insecure: bool = False
-    """Listen beyond loopback without encryption. Whoever reaches the port can then use the models."""
+    """Listen beyond loopback without encryption or login: whoever reaches the port can use the models."""
     threads: Annotated[int, Meta(ge=0)] = 0
     """Inferences that a process runs at once, one core each; 0: as many as there are cores, shared by all."""
     workers: Annotated[int, Meta(ge=1, le=256)] = 1
@@ -47,7 +47,7 @@ class Repository(Section, frozen=True, kw_only=True):
     pinned: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Versions to serve of the models named here, such as `{resnet = [1, 3]}`."""
     control: bool = False
-    """Callers may load and unload models, by the protocol's repository extension."""
+    """Callers may load and unload models, by the protocol's repository extension: see `access.control`."""
 
 
 class Batching(Section, frozen=True, kw_only=True):
@@ -75,7 +75,7 @@ class Loading(Section, frozen=True, kw_only=True):
 
 
 class Tls(Section, frozen=True, kw_only=True):
-    """Encryption, by PEM files. Without this section the server speaks plaintext."""
+    """Encryption, by PEM files, read anew when they change. Without this section there is plaintext."""
 
     cert: Path
     """Certificate chain of this server."""
@@ -85,11 +85,41 @@ class Tls(Section, frozen=True, kw_only=True):
     """Serve only clients with a certificate from this authority (mutual TLS)."""
 
 
+class Tokens(Section, frozen=True, kw_only=True):
+    """Login by bearer token: a JSON Web Token with `sub`, `aud`, `iat` and `exp`."""
+
+    key: Path
+    """Public key of the issuer, as PEM or JSON Web Key Set; for `HS256` the secret. Read anew on change."""
+    audience: str = "tidegate"
+    """The token's `aud` must be, or contain, this."""
+    issuer: str | None = None
+    """The token's `iss` must be this; default: any."""
+    algorithm: Literal["EdDSA", "ES256", "RS256", "HS256"] = "EdDSA"
+    """The one algorithm of signatures."""
+    lifetime: Annotated[float, Meta(gt=0)] = 3600.0
+    """A token that is good for longer than this, in seconds, is good for nothing."""
+
+
+class Access(Section, frozen=True, kw_only=True):
+    """What callers may do, by the name in their certificate or token."""
+
+    models: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Models of each, such as `{cam-1 = ["cloud"]}`; `*` is everyone else, or every model. Default: all."""
+    control: tuple[str, ...] = ()
+    """Who may load and unload models; without a login it is everyone."""
+    rate: Annotated[float, Meta(ge=0)] = 0.0
+    """Inferences a second that each may ask for; 0: any number."""
+    burst: Annotated[float, Meta(ge=1)] | None = None
+    """Inferences that may come at once; default: those of one second."""
+    proxy: str | None = None
+    """Name of the one proxy that may say, in `x-forwarded-client-cert`, for whom it calls."""
+
+
 class Rest(Section, frozen=True, kw_only=True):
     """The protocol over HTTP, with `[tls]` over HTTPS. Without this section there is gRPC alone."""
 
     host: str = "127.0.0.1"
-    """Address to listen on; beyond loopback only with `[tls]`, or with `server.insecure`."""
+    """Address to listen on; beyond loopback only as `server.host`."""
     port: Port = 8000
     """Its port; 0: any free one, printed at start."""
 
@@ -191,6 +221,8 @@ class CloudConfig(Section, frozen=True, kw_only=True):
     batching: Batching = Batching()
     loading: Loading = Loading()
     tls: Tls | None = None
+    tokens: Tokens | None = None
+    access: Access = Access()
     fleet: Fleet | None = None
     dashboard: Dashboard | None = None
     rest: Rest | None = None

@@ -7,9 +7,12 @@
     │  ├─ ModelError         a model that cannot be served; FAILED_PRECONDITION to who asked for it
     │  ├─ ListenError        an address that cannot, or must not, be listened on
     │  ├─ CertificateError   a certificate, key or authority that cannot be used
+    │  ├─ TokenKeyError      a file by which tokens cannot be verified
     │  ├─ SecretError        a file of the fleet's that holds no password or certificate
     │  └─ DatabaseError      a database that cannot be used
     └─ RequestError          one call is refused, with a status and the reason
+       ├─ Unauthenticated    UNAUTHENTICATED
+       ├─ Forbidden          PERMISSION_DENIED
        ├─ UnknownModel       NOT_FOUND
        ├─ BadInput           INVALID_ARGUMENT
        │  └─ TooLarge        the same; 413 over HTTP
@@ -68,6 +71,13 @@ class CertificateError(StartError):
         super().__init__(f"[tls] {path}: {problem}")
 
 
+class TokenKeyError(StartError):
+    """A file that holds no key for tokens."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"[tokens] {path}: {problem}")
+
+
 class SecretError(StartError):
     """A password, or a PEM file for the connection to the broker, that cannot be used."""
 
@@ -84,6 +94,18 @@ class DatabaseError(StartError):
 
 class RequestError(CloudError):
     """A call that is refused; the message is for its caller."""
+
+
+class Unauthenticated(RequestError):
+    """Nobody knows who calls; ``reason`` is for the metric."""
+
+    def __init__(self, reason: str, problem: str) -> None:
+        super().__init__(problem)
+        self.reason = reason
+
+
+class Forbidden(RequestError):
+    """Who calls is known, and may not do that."""
 
 
 class UnknownModel(RequestError):
@@ -118,12 +140,19 @@ class Gone(RequestError):
 class Overloaded(RequestError):
     """More is asked at once than can be answered."""
 
+    def __init__(self, problem: str, pushback: float | None = None) -> None:
+        """``pushback``: seconds after which to ask again."""
+        super().__init__(problem)
+        self.pushback = pushback
+
 
 class NotOffered(RequestError):
     """The protocol has it, this server has not."""
 
 
 STATUS: dict[type[Exception], grpc.StatusCode] = {
+    Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    Forbidden: grpc.StatusCode.PERMISSION_DENIED,
     UnknownModel: grpc.StatusCode.NOT_FOUND,
     ModelError: grpc.StatusCode.FAILED_PRECONDITION,
     BadInput: grpc.StatusCode.INVALID_ARGUMENT,

@@ -3,13 +3,13 @@
 import ipaddress
 import logging
 import socket
-import ssl
-from pathlib import Path
+from collections.abc import Callable
 
 import grpc
 
-from cloud_server.config import CloudConfig, Tls
-from cloud_server.errors import CertificateError, ListenError
+from cloud_server.access.certificates import Certificates
+from cloud_server.config import CloudConfig
+from cloud_server.errors import ListenError
 
 held: set[int] = set()
 """Ports that a supervisor holds for its workers, of which this process is one."""
@@ -17,19 +17,23 @@ held: set[int] = set()
 log = logging.getLogger(__name__)
 
 
-def open_port(server: grpc.Server, config: CloudConfig) -> int:
-    """Listen as configured; gives the port. ``ListenError`` or ``CertificateError`` if that cannot be."""
-    host, port = config.server.host, config.server.port
-    if trust := prepare(config):
-        return server.add_secure_port(address(host, port), trust)
-    return server.add_insecure_port(address(host, port))
+def open_port(server: grpc.Server, config: CloudConfig, begun: Callable[[], object]) -> int:
+    """Listen as configured; gives the port. ``begun`` hears of every TLS handshake.
+
+    ``ListenError`` or ``CertificateError`` if that cannot be.
+    """
+    certificates = prepare(config)
+    listened = address(config.server.host, config.server.port)
+    if certificates is None:
+        return server.add_insecure_port(listened)
+    return server.add_secure_port(listened, certificates.for_grpc(begun))
 
 
-def prepare(config: CloudConfig) -> grpc.ServerCredentials | None:
+def prepare(config: CloudConfig) -> Certificates | None:
     """What to listen with, ``None`` for plaintext, once it is clear that we may and can listen."""
     require_private(config)
     require_free("server", config.server.host, config.server.port)
-    return credentials(config.tls) if config.tls else None
+    return Certificates(config.tls) if config.tls else None
 
 
 def address(host: str, port: int) -> str:
@@ -43,15 +47,27 @@ def shared(port: int) -> bool:
 
 
 def require_private(config: CloudConfig, section: str = "server", host: str | None = None) -> None:
-    """Refuse to speak plaintext beyond this machine, unless told to."""
-    host = host or config.server.host
-    if config.tls or all(ipaddress.ip_address(ip).is_loopback for ip in _resolve(section, host)):
+    """Refuse to serve beyond this machine whoever comes, or in plaintext, unless told to."""
+    host, tls = host or config.server.host, config.tls
+    login = tls is not None and bool(tls.client_ca or config.tokens)
+    if login or all(ipaddress.ip_address(ip).is_loopback for ip in _resolve(section, host)):
         return
     if not config.server.insecure:
         raise ListenError(
-            section, host, "is reachable from other machines: give [tls] cert and key, or say --insecure"
+            section,
+            host,
+            "is reachable from other machines: give [tls] cert and key, with client_ca or [tokens] for a "
+            "login, or say --insecure",
         )
-    log.warning("listening on %s WITHOUT ENCRYPTION OR LOGIN: whoever reaches it can use the models", host)
+    missing = "LOGIN" if tls else "ENCRYPTION" if config.tokens else "ENCRYPTION OR LOGIN"
+    log.warning("listening on %s WITHOUT %s: %s", host, missing, _RISKS[missing])
+
+
+_RISKS = {
+    "LOGIN": "whoever reaches it can use the models",
+    "ENCRYPTION": "whoever listens in has the tokens, and with them the models",
+    "ENCRYPTION OR LOGIN": "whoever reaches it can use the models",
+}
 
 
 def require_free(section: str, host: str, port: int) -> None:
@@ -79,34 +95,9 @@ def hold(section: str, host: str, port: int) -> socket.socket:
     return holder
 
 
-def credentials(tls: Tls) -> grpc.ServerCredentials:
-    """TLS, mutual if a client authority is given; ``CertificateError`` names the file that is no good."""
-    cert, key = _read(tls.cert), _read(tls.key)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        context.load_cert_chain(tls.cert, tls.key, password=lambda: "")
-    except (ssl.SSLError, ValueError) as error:
-        raise CertificateError(tls.cert, f"is no certificate for the key {tls.key} ({error})") from None
-    if tls.client_ca is None:
-        return grpc.ssl_server_credentials([(key, cert)])
-    authority = _read(tls.client_ca)
-    try:
-        context.load_verify_locations(tls.client_ca)
-    except ssl.SSLError as error:
-        raise CertificateError(tls.client_ca, f"is no certificate authority ({error})") from None
-    return grpc.ssl_server_credentials([(key, cert)], authority, require_client_auth=True)
-
-
 def _resolve(section: str, host: str) -> list[str]:
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError as error:
         raise ListenError(section, host, f"{error.strerror}".lower()) from None
     return [str(sockaddr[0]) for *_, sockaddr in found]
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise CertificateError(path, (error.strerror or str(error)).lower()) from None

@@ -29,8 +29,20 @@ from protos.buckets import DURATION_BUCKETS
 _Gauge = partial(Gauge, multiprocess_mode="livesum")
 """One of which each worker has a part, while it lives."""
 BATCH_BUCKETS = tuple(float(2**power) for power in range(8))
-SHED = ("expired", "gone", "streams")
-"""Why a request is not run: its time is over; its caller gave up; it came by one stream too many."""
+SHED = ("expired", "gone", "rate", "streams")
+"""Why a request is not run: its time is over; its caller gave up, or asks too often; one stream too many."""
+REFUSED = (
+    "bad_certificate",
+    "bad_token",
+    "control",
+    "expired",
+    "handshake",
+    "model",
+    "no_certificate",
+    "no_token",
+    "nobody",
+)
+"""Why a caller is refused; of those whom gRPC refuses in the handshake it tells nobody."""
 
 
 class Meter:
@@ -77,6 +89,20 @@ class Meter:
             ["transport"],
             registry=registry,
         )
+        self.handshakes = Counter(
+            "tidegate_tls_handshakes",
+            "TLS handshakes begun, whatever became of them.",
+            ["transport"],
+            registry=registry,
+        )
+        self.refused_callers = Counter(
+            "tidegate_refused_callers",
+            "Calls refused for who made them, and over HTTP failed handshakes, by reason.",
+            ["reason"],
+            registry=registry,
+        )
+        for reason in REFUSED:
+            self.refused_callers.labels(reason)
         self.received = self.payload.labels("received")
         self.sent = self.payload.labels("sent")
 

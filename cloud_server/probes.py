@@ -4,9 +4,10 @@ Both answer from threads of their own. A probe must not wait behind inference, a
 stream, which holds a thread for as long as its client likes, must not take one from it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any
 
 import grpc
@@ -15,6 +16,9 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
 from cloud_server import config
+from cloud_server.access.callers import Login, acting
+from cloud_server.access.rights import Rights
+from cloud_server.errors import Unauthenticated
 from cloud_server.inference.aside import aside
 from cloud_server.inference.servicer import SERVICE
 from cloud_server.listening import address, require_free, shared
@@ -22,6 +26,8 @@ from protos import inference_pb2
 
 MOST = 16
 """Calls at once where anybody may ask for health."""
+NO_MODEL = "/"
+"""The name of none."""
 
 
 class Health:
@@ -45,9 +51,9 @@ class Health:
         self.overall.enter_graceful_shutdown()
 
 
-def add(server: grpc.Server) -> Health:
+def add(server: grpc.Server, login: Login, rights: Rights) -> Health:
     """Health, and reflection."""
-    servicer = _health()
+    servicer = _health(login, rights)
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(_reflection(), server)
     return Health(servicer)
@@ -71,11 +77,35 @@ def apart(told: Health, settings: config.Health | None) -> Iterator[None]:
         server.stop(None).wait()
 
 
-def _health() -> Any:
+def _health(login: Login, rights: Rights) -> Any:
     pool = ThreadPoolExecutor(1, "health")
     servicer = health.HealthServicer(experimental_thread_pool=pool)
-    servicer.Check = aside(servicer.Check, pool)
+    servicer.Check = aside(_discreet(servicer.Check, login, rights), pool)
+    servicer.Watch = _discreet(servicer.Watch, login, rights)
     return servicer
+
+
+def _discreet(behave: Callable[..., Any], login: Login, rights: Rights) -> Callable[..., Any]:
+    """A model that its caller may not know of is one that is not there."""
+
+    @wraps(behave)
+    def call(request: Any, context: grpc.ServicerContext, *more: Any, **named: Any) -> Any:
+        if request.service not in (health.OVERALL_HEALTH, SERVICE) and not _seen(
+            request.service, context, login, rights
+        ):
+            request = health_pb2.HealthCheckRequest(service=NO_MODEL)
+        return behave(request, context, *more, **named)
+
+    return call
+
+
+def _seen(model: str, context: grpc.ServicerContext, login: Login, rights: Rights) -> bool:
+    try:
+        caller = login.of_grpc(context)
+    except Unauthenticated:
+        return False
+    with acting(caller):
+        return rights.sees(model)
 
 
 def _reflection() -> Any:

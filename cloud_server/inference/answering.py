@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from cloud_server.access.rights import Rights
 from cloud_server.errors import Expired, Gone
 from cloud_server.inference import limits
 from cloud_server.inference.call import Call
@@ -60,12 +61,16 @@ class Answer:
 class Answering:
     """Models, statistics, and how many runs there may be at once. Any number of threads may ask."""
 
-    def __init__(self, repository: Repository, runs: int, meter: Meter, delay: float = 0.0) -> None:
+    def __init__(
+        self, repository: Repository, runs: int, meter: Meter, rights: Rights, delay: float = 0.0
+    ) -> None:
         self.repository, self.statistics, self._meter = repository, Statistics(), meter
-        self._turns = Turns(runs, self._ran, delay)
+        self.rights, self._turns = rights, Turns(runs, self._ran, delay)
 
     def answer(self, question: Question) -> Answer:
         """``RequestError`` or ``CodecError`` says what is wrong with it."""
+        self.rights.require_model(question.model)
+        self.rights.require_turn(question.call.identity)
         model, laps = self.repository.get(question.model, question.version), Laps()
         try:
             limits.check(model.card, question.size)

@@ -1,9 +1,10 @@
 """What every unary call passes through, as bytes: counted outside, errors turned into a status inside.
 
-Streams pass by: those of inference do the same for each of their messages (``streaming.py``), others only
-have their requests parsed here, as gRPC would log garbage and call it INTERNAL.
+Streams of inference do the same for each of their messages (``streaming.py``); others only have their caller
+found out and their requests parsed here, as gRPC would log garbage and call it INTERNAL.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from functools import wraps
@@ -12,22 +13,27 @@ from typing import Any, TypeAlias
 import grpc
 from google.protobuf.message import DecodeError
 
-from cloud_server.errors import refusal
+from cloud_server.access.callers import NOBODY, OPEN, Caller, Login, acting
+from cloud_server.errors import Overloaded, Unauthenticated, refusal
 from cloud_server.inference import streaming
 from cloud_server.metrics import Meter
 
 Answer = Callable[[bytes, grpc.ServicerContext], bytes]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"  # generic only to the type checker
 
+Who = Callable[[grpc.ServicerContext], Caller]
+"""``Unauthenticated`` if nobody knows."""
+
+PUSHBACK = "grpc-retry-pushback-ms"
 UNKNOWN = "unknown"
 """Label of every method that we do not have: a caller cannot make series."""
 
 
 class Interceptor(grpc.ServerInterceptor):
-    """Counts every unary call, and turns what it raises into a status."""
+    """Finds out who calls, counts every unary call, and turns what it raises into a status."""
 
-    def __init__(self, meter: Meter) -> None:
-        self._meter = meter
+    def __init__(self, meter: Meter, login: Login) -> None:
+        self._meter, self._login = meter, login
 
     def intercept_service(
         self,
@@ -39,10 +45,18 @@ class Interceptor(grpc.ServerInterceptor):
             self._meter.requests.labels(UNKNOWN, grpc.StatusCode.UNIMPLEMENTED.name).inc()
             return None
         method = handler_call_details.method.rpartition("/")[2]
+        if method == streaming.METHOD:
+            raw: Handler = streaming.raw(handler)
+            return raw
+        who = _nobody if handler_call_details.method in OPEN else self._login.of_grpc
         if handler.unary_unary is None:
-            return streaming.raw(handler) if method == streaming.METHOD else _parsed(handler)
-        answer = wraps(handler.unary_unary)(_counted(self._meter, method, _guarded(handler)))
+            return _parsed(handler, who)
+        answer = wraps(handler.unary_unary)(_counted(self._meter, method, _guarded(handler, who)))
         return grpc.unary_unary_rpc_method_handler(answer)
+
+
+def _nobody(_: grpc.ServicerContext) -> Caller:
+    return NOBODY
 
 
 def _counted(meter: Meter, method: str, answer: Answer) -> Answer:
@@ -61,21 +75,27 @@ def _counted(meter: Meter, method: str, answer: Answer) -> Answer:
     return counted
 
 
-def _guarded(handler: Any) -> Answer:
-    """Parse, answer, serialise. Parsing is done here, so that garbage is the caller's error and not ours."""
+def _guarded(handler: Any, who: Who) -> Answer:
+    """Find out who asks, parse, answer, serialise.
+
+    Parsing is done here, so that garbage is the caller's error and not ours.
+    """
     parse, serialise, behave = handler.request_deserializer, handler.response_serializer, handler.unary_unary
 
     def guarded(request: bytes, context: grpc.ServicerContext) -> bytes:
         try:
-            response: bytes = serialise(behave(parse(request), context))
+            with acting(who(context)):
+                response: bytes = serialise(behave(parse(request), context))
         except Exception as error:  # noqa: BLE001 - nothing but a status leaves the server
+            if isinstance(error, Overloaded) and error.pushback is not None:
+                context.set_trailing_metadata(((PUSHBACK, str(math.ceil(error.pushback * 1000))),))
             context.abort(*refusal(error))
         return response
 
     return guarded
 
 
-def _parsed(handler: Any) -> Handler:
+def _parsed(handler: Any, who: Who) -> Handler:
     """Health watches and reflection: garbage ends the call."""
     parse, serialise = handler.request_deserializer, handler.response_serializer
 
@@ -89,6 +109,10 @@ def _parsed(handler: Any) -> Handler:
 
         @wraps(handler.stream_stream)
         def answers(requests: Iterator[bytes], context: grpc.ServicerContext) -> Any:
+            try:
+                who(context)
+            except Unauthenticated as error:
+                context.abort(*refusal(error))
             return handler.stream_stream((read(request, context) for request in requests), context)
 
         return grpc.stream_stream_rpc_method_handler(answers, response_serializer=serialise)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from cloud_server.access import callers
 from cloud_server.errors import BadInput, NotOffered
 from cloud_server.inference.call import Call
 
@@ -35,7 +36,13 @@ def call(
     timeout = number(parameters, "timeout") / 1e6 or math.inf
     least = min(timeout, math.inf if left is None else left)
     deadline = time.monotonic() + least if least < FOREVER else None
-    return Call(deadline=deadline, priority=number(parameters, "priority"), gone=gone, id=request_id)
+    return Call(
+        identity=callers.current().identity,
+        deadline=deadline,
+        priority=number(parameters, "priority"),
+        gone=gone,
+        id=request_id,
+    )
 
 
 def classes(parameters: Parameters) -> int:

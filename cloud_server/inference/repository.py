@@ -34,10 +34,10 @@ class Repository:
         self._models = {key: versions for key, versions in self._models.items() if key != name}
 
     def get(self, name: str, version: str = "") -> Model:
-        """The model; ``UnknownModel`` names what there is instead."""
+        """The model; ``UnknownModel`` if there is none, or not in this version."""
         versions = self.versions(name)
         if not versions:
-            raise UnknownModel(f"no model {name!r}, there is {sorted(self._models)}")
+            raise UnknownModel(f"no model {name!r} is served: the repository's index names those that are")
         if version and version not in versions:
             raise UnknownModel(f"model {name!r} has versions {list(versions)}, not {version!r}")
         return versions[version or next(reversed(versions))]

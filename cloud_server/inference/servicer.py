@@ -10,6 +10,7 @@ from importlib.metadata import version
 
 import grpc
 
+from cloud_server.access.callers import Login
 from cloud_server.errors import NotOffered, UnknownModel
 from cloud_server.inference import parameters
 from cloud_server.inference.answering import Answer, Answering, Question, Wanted
@@ -41,13 +42,13 @@ FINAL = "triton_final_response"
 class InferenceServicer:
     """``GRPCInferenceService``, with Triton's extensions."""
 
-    def __init__(self, answering: Answering, company: Alone, meter: Meter) -> None:
+    def __init__(self, answering: Answering, company: Alone, meter: Meter, login: Login) -> None:
         self._answering, self._company, self._catalogue = answering, company, company.catalogue
-        self._repository = company.catalogue.repository
+        self._repository, self._rights = company.catalogue.repository, answering.rights
         loads = ThreadPoolExecutor(1, "loads")
         self.RepositoryModelLoad = aside(self._load, loads)
         self.RepositoryModelUnload = aside(self._unload, loads)
-        self.ModelStreamInfer = Streams(self._infer, meter)
+        self.ModelStreamInfer = Streams(self._infer, meter, login)
 
     def ServerLive(self, _: pb.ServerLiveRequest, __: grpc.ServicerContext) -> pb.ServerLiveResponse:
         return pb.ServerLiveResponse(live=True)
@@ -57,6 +58,7 @@ class InferenceServicer:
 
     def ModelReady(self, request: pb.ModelReadyRequest, _: grpc.ServicerContext) -> pb.ModelReadyResponse:
         """A model that is not here is not ready: no error, as with Triton."""
+        self._rights.require_model(request.name)
         try:
             self._repository.get(request.name, request.version)
         except UnknownModel:
@@ -72,6 +74,7 @@ class InferenceServicer:
         self, request: pb.ModelMetadataRequest, context: grpc.ServicerContext
     ) -> pb.ModelMetadataResponse:
         """The signature; digests of ONNX file and preprocessing come in the trailing metadata."""
+        self._rights.require_model(request.name)
         card = self._repository.get(request.name, request.version).card
         digests = {MODEL_SHA256: card.sha256, PREPROCESSING_SHA256: card.preprocessing}
         context.set_trailing_metadata(tuple((key, value) for key, value in digests.items() if value))
@@ -107,7 +110,11 @@ class InferenceServicer:
         self, request: pb.ModelStatisticsRequest, _: grpc.ServicerContext
     ) -> pb.ModelStatisticsResponse:
         """Of one model, or of all; ``UnknownModel`` if there is none of that name and version."""
-        chosen = [self._repository.get(request.name, request.version)] if request.name else self._repository
+        if request.name:
+            self._rights.require_model(request.name)
+            chosen = [self._repository.get(request.name, request.version)]
+        else:
+            chosen = [model for model in self._repository if self._rights.sees(model.card.name)]
         return pb.ModelStatisticsResponse(model_stats=self._company.statistics([it.card for it in chosen]))
 
     def RepositoryIndex(
@@ -115,13 +122,15 @@ class InferenceServicer:
     ) -> pb.RepositoryIndexResponse:
         """Every version that is served, and unless only what is ready is asked for, those that failed."""
         _require_unnamed(request.repository_name)
-        entries = [it for it in self._catalogue.index() if not (request.ready and it.reason)]
+        index = (it for it in self._catalogue.index() if self._rights.sees(it.name))
+        entries = [it for it in index if not (request.ready and it.reason)]
         return pb.RepositoryIndexResponse(models=map(_listed, entries))
 
     def _load(
         self, request: pb.RepositoryModelLoadRequest, _: grpc.ServicerContext
     ) -> pb.RepositoryModelLoadResponse:
         """Back when the model serves; an error says why it does not, and what was served still is."""
+        self._rights.require_control()
         _require_unnamed(request.repository_name)
         if request.parameters:
             raise NotOffered("models come from this server's own folder: no parameters are taken")
@@ -131,6 +140,7 @@ class InferenceServicer:
     def _unload(
         self, request: pb.RepositoryModelUnloadRequest, _: grpc.ServicerContext
     ) -> pb.RepositoryModelUnloadResponse:
+        self._rights.require_control()
         _require_unnamed(request.repository_name)
         self._company.unload(request.model_name)
         return pb.RepositoryModelUnloadResponse()

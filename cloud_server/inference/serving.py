@@ -10,6 +10,8 @@ from math import ceil
 import grpc
 
 from cloud_server import listening, probes
+from cloud_server.access.callers import Login
+from cloud_server.access.rights import Rights
 from cloud_server.config import CloudConfig
 from cloud_server.inference import loading
 from cloud_server.inference.answering import Answering
@@ -33,21 +35,24 @@ def serve(config: CloudConfig, meter: Meter, company: Company = Alone) -> Iterat
 
     On leaving: say not serving, answer what is under way, stop.
     """
+    login = Login(config, meter)
+    rights = Rights(config.access, named=login.required, meter=meter)
     catalogue = loading.load(config, meter)
     repository = catalogue.repository
     runs = config.server.threads or ceil((os.cpu_count() or 1) / config.server.workers)
-    answering = Answering(repository, runs, meter, config.batching.max_queue_delay)
+    answering = Answering(repository, runs, meter, rights, config.batching.max_queue_delay)
     with ThreadPoolExecutor(runs + WAITING, "inference") as pool:
-        server = grpc.server(pool, interceptors=[Interceptor(meter)], options=_options(config, repository))
-        servicer = InferenceServicer(answering, company(catalogue, answering.statistics), meter)
+        options = _options(config, repository)
+        server = grpc.server(pool, interceptors=[Interceptor(meter, login)], options=options)
+        servicer = InferenceServicer(answering, company(catalogue, answering.statistics), meter, login)
         add_GRPCInferenceServiceServicer_to_server(servicer, server)
-        health = probes.add(server)
+        health = probes.add(server, login, rights)
         catalogue.watch(partial(_tell, health, meter, repository))
-        port = listening.open_port(server, config)
+        port = listening.open_port(server, config, meter.handshakes.labels("grpc").inc)
         with probes.apart(health, config.health):
             server.start()
             try:
-                with _rest(config, servicer, answering, meter):
+                with _rest(config, servicer, answering, meter, login):
                     yield listening.address(config.server.host, port), catalogue
             finally:
                 health.withdraw()
@@ -58,6 +63,8 @@ def serve(config: CloudConfig, meter: Meter, company: Company = Alone) -> Iterat
 
 def check(config: CloudConfig) -> Catalogue:
     """Everything that ``serve`` does before it answers; raises what it would raise."""
+    meter = Meter()
+    Login(config, meter)
     listening.prepare(config)
     if config.health:
         listening.require_free("health", config.health.host, config.health.port)
@@ -65,7 +72,7 @@ def check(config: CloudConfig) -> Catalogue:
         from cloud_server.rest import serving
 
         serving.check(config, config.rest)
-    return loading.load(config, Meter())
+    return loading.load(config, meter)
 
 
 def _tell(health: Health, meter: Meter, repository: Repository, name: str) -> None:
@@ -80,14 +87,14 @@ def _tell(health: Health, meter: Meter, repository: Repository, name: str) -> No
 
 
 def _rest(
-    config: CloudConfig, servicer: InferenceServicer, answering: Answering, meter: Meter
+    config: CloudConfig, servicer: InferenceServicer, answering: Answering, meter: Meter, login: Login
 ) -> AbstractContextManager[object]:
     """The same over HTTP, where the settings say so."""
     if config.rest is None:
         return nullcontext()
     from cloud_server.rest import serving
 
-    return serving.serve(config, servicer, answering, meter)
+    return serving.serve(config, servicer, answering, meter, login)
 
 
 def _options(config: CloudConfig, repository: Repository) -> list[tuple[str, int]]:

@@ -12,7 +12,8 @@ from typing import Any
 
 import grpc
 
-from cloud_server.errors import Overloaded, refusal
+from cloud_server.access.callers import Login, acting
+from cloud_server.errors import Overloaded, RequestError, refusal
 from cloud_server.metrics import Meter
 from protos import inference_pb2 as pb
 
@@ -27,27 +28,35 @@ Infer = Callable[[pb.ModelInferRequest, grpc.ServicerContext], pb.ModelInferResp
 class Streams:
     """Serves ``ModelStreamInfer``, bytes in and out: garbage is an answer's error, and the stream goes on."""
 
-    def __init__(self, infer: Infer, meter: Meter) -> None:
-        self._infer, self._meter = infer, meter
+    def __init__(self, infer: Infer, meter: Meter, login: Login) -> None:
+        self._infer, self._meter, self._login = infer, meter, login
         self._open, self._closing = 0, False
         self._idle: set[grpc.ServicerContext] = set()
         self._lock = Lock()
         self.experimental_thread_pool = ThreadPoolExecutor(MOST + 1, "stream")  # grpc's name for it
 
     def __call__(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-        """Responses in the order of the requests."""
+        """Responses in the order of the requests; it ends when what its caller has shown expires."""
         with self._lock:
             self._open += 1
         try:
-            if self._open > MOST:
-                self._meter.shed_by["streams"].inc()
-                status, reason = refusal(Overloaded(f"{MOST} streams are open: send single calls"))
-                context.abort(status, reason)
+            caller = self._login.of_grpc(context)
+            self._require_room()
             while (request := self._next(requests, context)) is not None:
-                yield self._answer(request, context)
+                self._login.require_current(caller)
+                with acting(caller):
+                    response = self._answer(request, context)
+                yield response
+        except RequestError as error:
+            context.abort(*refusal(error))
         finally:
             with self._lock:
                 self._open -= 1
+
+    def _require_room(self) -> None:
+        if self._open > MOST:
+            self._meter.shed_by["streams"].inc()
+            raise Overloaded(f"{MOST} streams are open: send single calls")
 
     def close(self) -> None:
         """What is being answered still is; then every stream ends."""

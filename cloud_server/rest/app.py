@@ -1,9 +1,11 @@
 """What answers where, over HTTP. The tables of errors and of metrics are those of gRPC."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Executor
+from contextvars import copy_context
 from functools import partial
 from typing import Any
 
@@ -14,9 +16,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from cloud_server.errors import BadInput, TooLarge, UnknownModel, refusal
+from cloud_server.access.callers import NOBODY, OPEN, Caller, Login, acting
+from cloud_server.errors import BadInput, Overloaded, TooLarge, UnknownModel, refusal
 from cloud_server.inference import limits
 from cloud_server.inference.answering import Answering
+from cloud_server.inference.servicer import SERVICE
 from cloud_server.metrics import Meter
 from cloud_server.rest import body as bodies
 from protos import inference_pb2 as pb
@@ -71,18 +75,23 @@ class Headers:
 class Rest:
     """The calls of the protocol, by a gRPC servicer: one core behind two skins."""
 
-    def __init__(self, servicer: Any, answering: Answering, meter: Meter, pool: Executor) -> None:
+    def __init__(
+        self, servicer: Any, answering: Answering, meter: Meter, pool: Executor, login: Login
+    ) -> None:
         self._servicer, self._answering, self._meter, self._pool = servicer, answering, meter, pool
+        self._login = login
 
     async def infer(self, request: Request) -> Response:
         """One inference; the facts of the answer are headers."""
         body, size = await self._body(request), _number(request, _SPLIT)
         work = partial(self._infer, request.path_params, body, size)
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        answer: Response = await self._aside(work)
+        return answer
 
     def _infer(self, path: Mapping[str, str], body: bytes, size: int | None) -> Response:
         model, version = path["model"], path.get("version", "")
         text = len(body) if size is None else size
+        self._answering.rights.require_model(model)
         limits.check_json(self._answering.repository.get(model, version).card, text)
         asked, question = bodies.read(model, version, body, text)
         answer = self._answering.answer(question)
@@ -105,10 +114,14 @@ class Rest:
             }
             context, behave = Headers(), getattr(self._servicer, method)
             work = partial(behave, message(**filled), context)
-            answer = await asyncio.get_running_loop().run_in_executor(self._pool, work)
+            answer = await self._aside(work)
             return _json(_flat(method, _plain(answer)), headers=context.headers)
 
         return call
+
+    async def _aside(self, work: Callable[[], Any]) -> Any:
+        """What it gives, from another thread, for the same caller."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, copy_context().run, work)
 
     async def _body(self, request: Request) -> bytes:
         """All of it; what is too large is refused before it is read, what is packed before it is unpacked."""
@@ -127,17 +140,19 @@ class Rest:
         return b"".join(parts)
 
     def counted(self, method: str, answer: Handler) -> Handler:
-        """The same, counted, with an error turned into its status."""
+        """The same for whoever calls, counted, with an error turned into its status."""
+        who = _nobody if f"/{SERVICE}/{method}" in OPEN else self._login.of_http
 
         async def counted(request: Request) -> Response:
             start, meter, code = time.perf_counter(), self._meter, grpc.StatusCode.OK
             with meter.in_flight.track_inprogress():
                 try:
-                    response = await answer(request)
+                    with acting(who(request.scope)):
+                        response = await answer(request)
                 except Exception as error:  # noqa: BLE001 - nothing but a status leaves the server
                     code, reason = refusal(error)
                     status = 413 if isinstance(error, TooLarge) else _HTTP.get(code, 500)
-                    response = _json({"error": reason}, status)
+                    response = _json({"error": reason}, status, _hints(code, error))
             meter.sent.inc(len(response.body))
             meter.durations.labels(f"REST {method}").observe(time.perf_counter() - start)
             meter.requests.labels(f"REST {method}", code.name).inc()
@@ -146,9 +161,9 @@ class Rest:
         return counted
 
 
-def app(servicer: Any, answering: Answering, meter: Meter, pool: Executor) -> Starlette:
+def app(servicer: Any, answering: Answering, meter: Meter, pool: Executor, login: Login) -> Starlette:
     """The application over a ``GRPCInferenceService``."""
-    rest = Rest(servicer, answering, meter, pool)
+    rest = Rest(servicer, answering, meter, pool, login)
     calls: list[tuple[str, str, str, Handler]] = [("POST", f"{_MODEL}/infer", "ModelInfer", rest.infer)]
     calls += [(verb, path, method, rest.call(method, message)) for verb, path, method, message in _CALLS]
     return Starlette(
@@ -158,6 +173,19 @@ def app(servicer: Any, answering: Answering, meter: Meter, pool: Executor) -> St
             for of in (("{model}", "{model}/versions/{version}") if "{of}" in path else ("",))
         ]
     )
+
+
+def _nobody(_: Mapping[str, Any]) -> Caller:
+    return NOBODY
+
+
+def _hints(code: grpc.StatusCode, error: Exception) -> dict[str, str]:
+    """Headers that say how to be served after all."""
+    if code is grpc.StatusCode.UNAUTHENTICATED:
+        return {"WWW-Authenticate": "Bearer"}
+    if isinstance(error, Overloaded) and error.pushback is not None:
+        return {"Retry-After": str(math.ceil(error.pushback))}
+    return {}
 
 
 def _flat(method: str, answer: dict[str, Any]) -> Any:

@@ -2,17 +2,18 @@
 
 import logging
 import socket
-import ssl
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Thread
 from typing import Any
 
+from cloud_server.access.callers import Login
+from cloud_server.access.certificates import Certificates
 from cloud_server.config import CloudConfig, Rest
 from cloud_server.errors import StartError
 from cloud_server.inference.answering import Answering
-from cloud_server.listening import address, credentials, require_free, require_private, shared
+from cloud_server.listening import address, require_free, require_private, shared
 from cloud_server.metrics import Meter
 
 MOST = 64
@@ -22,7 +23,9 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def serve(config: CloudConfig, servicer: Any, answering: Answering, meter: Meter) -> Iterator[str]:
+def serve(
+    config: CloudConfig, servicer: Any, answering: Answering, meter: Meter, login: Login
+) -> Iterator[str]:
     """Answer while inside; gives the base of all addresses. On leaving, what is under way is answered."""
     settings = config.rest or Rest()
     check(config, settings)
@@ -37,10 +40,11 @@ def serve(config: CloudConfig, servicer: Any, answering: Answering, meter: Meter
             (host, settings.port), family=family, reuse_port=shared(settings.port)
         ) as listener,
     ):
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio forgets it, and waits 40 ms
         options = uvicorn.Config(
-            app(servicer, answering, meter, pool),
+            app(servicer, answering, meter, pool, login),
             access_log=False,
-            http="h11",
+            http=_protocol(),
             lifespan="off",
             limit_concurrency=MOST,
             log_config=None,
@@ -48,8 +52,11 @@ def serve(config: CloudConfig, servicer: Any, answering: Answering, meter: Meter
             server_header=False,
             timeout_graceful_shutdown=round(config.server.grace),
             ws="none",
-            **_encryption(config),
         )
+        options.load()
+        if certificates := Certificates(config.tls) if config.tls else None:
+            begun = meter.handshakes.labels("rest").inc
+            options.ssl = certificates.for_asyncio(begun, login.refused)
         server = uvicorn.Server(options)
         thread = Thread(target=server.run, args=([listener],), name="rest", daemon=True)
         thread.start()
@@ -72,18 +79,17 @@ def check(config: CloudConfig, settings: Rest) -> None:
         raise StartError("[rest] needs starlette and uvicorn: pip install 'tidegate[rest]'") from None
     require_private(config, "rest", settings.host)
     require_free("rest", settings.host, settings.port)
-    if config.tls:
-        credentials(config.tls)
 
 
-def _encryption(config: CloudConfig) -> dict[str, Any]:
-    """As for gRPC: TLS, mutual if there is an authority for clients."""
-    if config.tls is None:
-        return {}
-    authority = config.tls.client_ca
-    return {
-        "ssl_certfile": config.tls.cert,
-        "ssl_keyfile": config.tls.key,
-        "ssl_ca_certs": str(authority) if authority else None,
-        "ssl_cert_reqs": ssl.CERT_REQUIRED if authority else ssl.CERT_NONE,
-    }
+def _protocol() -> type[Any]:
+    """HTTP/1.1 that tells the application what certificate the caller has."""
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class Protocol(H11Protocol):
+        def connection_made(self, transport: Any) -> None:
+            encrypted = transport.get_extra_info("ssl_object")
+            shown = encrypted and encrypted.getpeercert(binary_form=True)
+            self.app_state = {**self.app_state, "certificate": shown}
+            super().connection_made(transport)
+
+    return Protocol

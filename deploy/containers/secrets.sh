@@ -17,7 +17,11 @@ openssl req -x509 "${key[@]}" -days 3650 -subj "/CN=tidegate authority" \
 openssl req "${key[@]}" -subj "/CN=tidegate" -keyout server.key -out server.csr
 printf '%s\n' "subjectAltName=DNS:broker,DNS:cloud,DNS:localhost" "authorityKeyIdentifier=keyid" >server.ext
 openssl x509 -req -in server.csr -extfile server.ext -CA ca.crt -CAkey ca.key -days 825 -out server.crt
-rm server.csr server.ext
+openssl req "${key[@]}" -subj "/CN=lab" -keyout node.key -out node.csr
+printf '%s\n' "subjectAltName=URI:urn:tidegate:lab/node-1" "extendedKeyUsage=clientAuth" \
+    "authorityKeyIdentifier=keyid" >node.ext
+openssl x509 -req -in node.csr -extfile node.ext -CA ca.crt -CAkey ca.key -days 825 -out node.crt
+rm server.csr server.ext node.csr node.ext
 
 # A line of a password file, as `mosquitto_passwd` makes it: few machines with containers have that.
 entry() {
@@ -39,4 +43,4 @@ entry watch "$(<watch-password)" >>passwd
 entry fleet "$(<fleet-password)" >>passwd
 
 # Containers read these as users of their own; the folder keeps everyone else on this machine out.
-chmod 644 ca.crt server.crt server.key mqtt-password sink-password watch-password passwd
+chmod 644 ca.crt server.crt server.key node.crt node.key mqtt-password sink-password watch-password passwd

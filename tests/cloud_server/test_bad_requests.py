@@ -99,7 +99,7 @@ def test_bad_tensors_are_refused_with_the_reason(stub: Any, case: str) -> None:
 @pytest.mark.parametrize(
     ("name", "version", "reason"),
     [
-        ("absent", "", "no model 'absent', there is ['arithmetic', 'bytes', 'cloud', "),
+        ("absent", "", "no model 'absent' is served: the repository's index "),
         ("cloud", "2", "model 'cloud' has versions ['1'], not '2'"),
     ],
 )

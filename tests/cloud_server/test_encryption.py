@@ -1,58 +1,22 @@
 """TLS and mutual TLS against a real server: who is served, and which files are refused."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-import trustme
 
-from cloud_server.errors import CertificateError
+from cloud_server.errors import CertificateError, ListenError
 from cloud_server.server import Running
 from protos import inference_pb2 as pb
 from protos.inference_pb2_grpc import GRPCInferenceServiceStub
 from tests.cloud_server.conftest import Serve
-
-
-@dataclass
-class Pems:
-    """PEM files of one test."""
-
-    folder: Path
-    authority: trustme.CA
-    rogue: trustme.CA
-
-    def issue(self, name: str, authority: trustme.CA | None = None) -> tuple[Path, Path]:
-        """Certificate and key."""
-        issued = (authority or self.authority).issue_cert("127.0.0.1", common_name=name)
-        cert, key = self.folder / f"{name}.pem", self.folder / f"{name}-key.pem"
-        issued.private_key_pem.write_to_path(str(key))
-        for blob in issued.cert_chain_pems:
-            blob.write_to_path(str(cert), append=True)
-        return cert, key
-
-    @property
-    def ca(self) -> Path:
-        return self._write("ca.pem", self.authority)
-
-    @property
-    def rogue_ca(self) -> Path:
-        return self._write("rogue-ca.pem", self.rogue)
-
-    def _write(self, name: str, authority: trustme.CA) -> Path:
-        authority.cert_pem.write_to_path(str(self.folder / name))
-        return self.folder / name
+from tests.cloud_server.pems import Pems, trust
 
 
 @pytest.fixture
 def pems(tmp_path: Path) -> Pems:
-    return Pems(tmp_path, trustme.CA(), trustme.CA())
-
-
-def trust(ca: Path, cert: Path | None = None, key: Path | None = None) -> grpc.ChannelCredentials:
-    """What a client brings."""
-    return grpc.ssl_channel_credentials(*(path.read_bytes() if path else None for path in (ca, key, cert)))
+    return Pems.made(tmp_path)
 
 
 def is_live(running: Running, credentials: grpc.ChannelCredentials | None) -> bool:
@@ -89,10 +53,39 @@ def test_mutual_tls_serves_only_clients_of_its_authority(
         assert not is_live(running, None)
 
 
-def test_tls_may_listen_everywhere(serve: Serve, models: dict[str, Path], pems: Pems) -> None:
-    cert, key = pems.issue("server")
-    with serve(models["plain"], tls={"cert": str(cert), "key": str(key)}, server__host="0.0.0.0") as running:
-        assert running.address.startswith("0.0.0.0:")
+EVERYWHERE = "0.0.0.0"
+
+
+def test_with_a_login_it_may_listen_everywhere(
+    serve: Serve, models: dict[str, Path], pems: Pems, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = pems.folder / "secret"
+    secret.write_text("s" * 32)
+    tokens = {"key": str(secret), "algorithm": "HS256"}
+    for login in ({"tls": pems.tls()}, {"tls": pems.tls(mutual=False), "tokens": tokens}):
+        with serve(models["plain"], server__host=EVERYWHERE, **login) as running:
+            assert running.address.startswith(EVERYWHERE)
+    assert "WITHOUT" not in caplog.text
+
+
+@pytest.mark.parametrize("missing", ["LOGIN", "ENCRYPTION", "ENCRYPTION OR LOGIN"])
+def test_without_either_it_listens_everywhere_only_when_told_to_and_says_so(
+    serve: Serve, models: dict[str, Path], pems: Pems, caplog: pytest.LogCaptureFixture, missing: str
+) -> None:
+    secret = pems.folder / "secret"
+    secret.write_text("s" * 32)
+    given: dict[str, dict[str, object]] = {
+        "LOGIN": {"tls": pems.tls(mutual=False)},
+        "ENCRYPTION": {"tokens": {"key": str(secret), "algorithm": "HS256"}},
+        "ENCRYPTION OR LOGIN": {},
+    }
+    with (
+        pytest.raises(ListenError, match="is reachable from other machines"),
+        serve(models["plain"], server__host=EVERYWHERE, **given[missing]),
+    ):
+        pass
+    with serve(models["plain"], server__host=EVERYWHERE, server__insecure=True, **given[missing]):
+        assert f"WITHOUT {missing}: " in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,8 @@ def test_a_host_that_is_not_ours(models: dict[str, Path]) -> None:
 def test_beyond_loopback_only_on_demand(models: dict[str, Path]) -> None:
     said = refused("run", models["plain"], "--host", EVERYWHERE)
     assert said == (
-        "[server] 0.0.0.0: is reachable from other machines: give [tls] cert and key, or say --insecure"
+        "[server] 0.0.0.0: is reachable from other machines: give [tls] cert and key, with client_ca or "
+        "[tokens] for a login, or say --insecure"
     )
 
 

@@ -7,10 +7,13 @@ import sys
 import zipfile
 from pathlib import Path
 
+import grpc
 import pytest
 
 from cloud_server import config as cloud_config
 from edge_node import config as edge_config
+from tests.cloud_server.pems import trust
+from tests.cloud_server.whoami import question, unary, whoami
 from tests.deploy.fleet_broker import connect, install
 from tests.services import require
 
@@ -99,6 +102,15 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = run(CONTAINERS / "secrets.sh", folder=folder)
     assert made.returncode == 0, made.stderr
     return folder / "secrets"
+
+
+def test_the_server_lets_the_node_in(secrets: Path) -> None:
+    ca, cert, key = (secrets / name for name in ("ca.crt", "node.crt", "node.key"))
+    files = {"cert": "server.crt", "key": "server.key", "client_ca": "ca.crt"}
+    with whoami(tls={name: str(secrets / file) for name, file in files.items()}) as it:
+        target = f"localhost:{it.grpc_port}"
+        with grpc.secure_channel(target, trust(ca, cert, key)) as channel:
+            assert unary(channel, question("x")) == "urn:tidegate:lab/node-1"
 
 
 @pytest.mark.parametrize("host", ["broker", "cloud", "localhost"])

@@ -1,0 +1,1 @@
+"""Who may call, who that is, and what they may do."""
