@@ -1,6 +1,7 @@
 """What a caller may do, and how often."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
 
@@ -44,7 +45,7 @@ class Rights:
 
     def require_turn(self, identity: str | None) -> None:
         """``Overloaded`` if this caller asks more often than it may."""
-        if self._rates and (wait := self._rates.wait(identity)):
+        if self._rates is not None and (wait := self._rates.wait(identity)):
             self._meter.shed_by["rate"].inc()
             raise Overloaded(f"{_whose()} may ask {self._settings.rate:g} times a second", wait)
 
@@ -60,15 +61,18 @@ class _Bucket:
 class Rates:
     """A bucket of tokens for each caller, filled at one rate. Any number of threads may ask."""
 
-    def __init__(self, rate: float, burst: float | None) -> None:
-        self._rate, self._burst = rate, burst or max(1.0, rate)
+    def __init__(self, rate: float, burst: float | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate, self._burst, self._clock = rate, burst or max(1.0, rate), clock
         self._buckets: dict[str | None, _Bucket] = {}
         self._lock = Lock()
+
+    def __len__(self) -> int:
+        return len(self._buckets)
 
     def wait(self, caller: str | None) -> float:
         """Takes a token; if there is none, the seconds until there is one."""
         with self._lock:
-            now = time.monotonic()
+            now = self._clock()
             if caller not in self._buckets and len(self._buckets) >= _MOST:
                 self._forget(now)
             bucket = self._buckets.setdefault(caller, _Bucket(self._burst, now))
