@@ -165,4 +165,6 @@ def promise(oversight: Oversight) -> Mapping[str, Any] | None:
         "offload": found.offload,
         "verdict": found.verdict,
         "standing": standing.ground,
+        "audited": oversight.audit.share,
+        "audits_to_detect": standing.audits_to_detect,
     }

@@ -107,6 +107,11 @@ def _certificate(options: argparse.Namespace) -> None:
     if (found := certificate.load(shown)) is None:
         raise NodeError(f"{shown.directory} carries no certificate: edge-node prepare certify makes one")
     print(*show.lines(found, certificate.verify(found, shown)), sep="\n")
+    if options.node:
+        from edge_node.top.reading import address, fetch
+        from edge_node.top.standing import lines
+
+        print(*lines(fetch(address(options.node))), sep="\n")
 
 
 def _label(options: argparse.Namespace) -> None:
@@ -211,6 +216,9 @@ def _add_models(commands: Any) -> None:
     certificate.set_defaults(command=_certificate)
     certificate.add_argument("action", choices=("show",))
     certificate.add_argument("artifact", type=Path, metavar="ARTIFACT_DIR")
+    certificate.add_argument(
+        "--node", metavar="HOST:PORT", help="of the metrics of a node that runs it: how it stands there"
+    )
 
     prepare = commands.add_parser(
         "prepare",

@@ -3,7 +3,6 @@
 import argparse
 import time
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from rich.console import Console
 
@@ -11,7 +10,7 @@ from edge_node import config
 from edge_node.errors import NodeError
 from edge_node.top.drawing import THEME
 from edge_node.top.live import watch
-from edge_node.top.reading import fetch
+from edge_node.top.reading import address, fetch
 from edge_node.top.view import View
 
 DEFAULT = "http://127.0.0.1:9464/metrics"
@@ -62,19 +61,6 @@ def from_config(path: Path) -> View:
         cloud=settings.cloud is not None,
         mqtt=settings.mqtt is not None,
     )
-
-
-def address(text: str) -> str:
-    """The whole of a URL of which host and port are enough; ``NodeError`` if it is none."""
-    url = text if "://" in text else f"http://{text}"
-    try:
-        parts = urlsplit(url)
-        known = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
-    except ValueError:
-        known = False
-    if not known or any(it.isspace() or not it.isprintable() for it in url):
-        raise NodeError(f"{text!r} is no address of metrics: HOST:PORT or http://HOST:PORT/metrics")
-    return parts._replace(path=parts.path.rstrip("/") or "/metrics").geturl()
 
 
 def _bracketed(host: str) -> str:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from math import isnan, nan
 from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from edge_node.errors import NodeError
 from edge_node.top.errors import NotShown
 
 PATIENCE = 5.0
@@ -52,6 +54,19 @@ class Reading:
 
     def _with(self, name: str, labels: dict[str, str]) -> Iterator[Series]:
         return (it for it in self.series.get(name, ()) if labels.items() <= it[0].items())
+
+
+def address(text: str) -> str:
+    """The whole of a URL of which host and port are enough; ``NodeError`` if it is none."""
+    url = text if "://" in text else f"http://{text}"
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        known = False
+    if not known or any(it.isspace() or not it.isprintable() for it in url):
+        raise NodeError(f"{text!r} is no address of metrics: HOST:PORT or http://HOST:PORT/metrics")
+    return parts._replace(path=parts.path.rstrip("/") or "/metrics").geturl()
 
 
 def fetch(url: str) -> Reading:

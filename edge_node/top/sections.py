@@ -10,10 +10,8 @@ from rich.text import Text
 from edge_node.top import words
 from edge_node.top.drawing import PARTS, Bar, Curve, facts
 from edge_node.top.history import DURATION, MINUTE, Point, Span
-from edge_node.top.words import UNKNOWN, clean
+from edge_node.top.words import ALARM, UNKNOWN, clean
 
-ALARM = 1000.0
-"""E-value at which the certificate falls."""
 FIT = 2
 """Lines for degraded answers where there is little room."""
 WELL = {"confident": "edge", "cloud": "cloud"}

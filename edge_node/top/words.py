@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from math import inf, isfinite, isnan
 
 UNKNOWN = "-"
+ALARM = 1000.0
+"""E-value at which the certificate falls."""
 
 REASONS: Mapping[str, str] = {
     "confident": "Edge was sure",

@@ -1,5 +1,7 @@
 """A node whose artifact carries a certificate: audited, labelled, withdrawn and restored, over restarts."""
 
+import logging
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from deploy.demo.processes import HOST as LOOPBACK
 from deploy.demo.processes import wait_until
 from edge_node.assembly import STANDING
 from edge_node.gate.certificate import Binding
+from edge_node.gate.eprocess import audits_to_detect
 from edge_node.node import EdgeNode
 from edge_node.prepare.certify.write import write
 from protos.artifact import Artifact, preprocessing_id
@@ -117,7 +120,38 @@ def test_the_birth_message_tells_the_promise_and_how_it_stands(
         "offload": 0.3,
         "verdict": "Made up.",
         "standing": "valid",
+        "audited": 1.0,
+        "audits_to_detect": pytest.approx(audits_to_detect(0.01, 0.02)),
     }
+
+
+def test_show_tells_how_it_stands_on_a_node(
+    certified: Artifact,
+    sections: Callable[[int], Sections],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    with cloud() as port, opened(settings(tmp_path, certified, **sections(port))) as node:
+        node.infer(SURE)
+        assert audited(node, 1)
+        where = caplog.text.partition("metrics on ")[2].split()[0]
+        ended = finished("certificate", "show", certified.directory, "--node", where)
+        told = dict(line.split(None, 1) for line in ended.stdout.splitlines()[1:])
+    assert (ended.code, ended.stderr) == (0, "")
+    assert told["valid"] == "yes"
+    assert told["stands"] == "Valid, the promise stands"
+    assert told["loses"].startswith("2 points at most")
+    assert told["audits"] == "1 answered, 0 missing; 100.0 % of the samples"
+    assert told["differ"].startswith("0.0 % of the kept (0.0 % to 97.5 %)")
+    assert told["e-value"].endswith("alarm at 1,000")
+    assert re.match(r"twice as many in [\d,]+ audits, [\d,]+ inputs$", told["detects"])
+
+
+def test_a_node_that_is_not_there_is_one_line(certified: Artifact) -> None:
+    ended = finished("certificate", "show", certified.directory, "--node", f"{LOOPBACK}:1")
+    assert ended.code == 2
+    assert len(ended.stderr.splitlines()) == 1
 
 
 @pytest.fixture

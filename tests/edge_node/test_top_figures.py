@@ -10,9 +10,9 @@ import pytest
 from edge_node.gate.standing import Ground
 from edge_node.metrics import DROPS, Meter
 from edge_node.top import words
-from edge_node.top.cli import address, from_config
+from edge_node.top.cli import from_config
 from edge_node.top.history import DURATION, History, Span
-from edge_node.top.reading import SAMPLES, Reading, parse
+from edge_node.top.reading import SAMPLES, Reading, address, parse
 from protos.artifact import Artifact
 from protos.buckets import DURATION_BUCKETS
 from protos.result import Reason
