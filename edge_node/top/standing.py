@@ -1,6 +1,7 @@
 """How a certificate stands on a running node, for `edge-node certificate show --node`."""
 
 from collections.abc import Iterator
+from math import isnan
 
 from edge_node.top import words
 from edge_node.top.reading import Reading
@@ -27,8 +28,8 @@ def _facts(now: Reading) -> Iterator[tuple[str, str]]:
         words.percent(now.value("tidegate_disagreement_ratio", bound=it)) for it in bounds
     )
     yield "differ", f"{kept} of the kept ({low} to {high}), {worst} if all that are missing do"
-    drop = now.value("tidegate_labelled_drop_ratio")
-    yield "labels", f"say that {words.points(drop)} points are lost"
+    if not isnan(drop := now.value("tidegate_labelled_drop_ratio")):
+        yield "labels", f"say that {words.points(drop)} points are lost"
     evidence = words.number(now.value("tidegate_audit_evidence"))
     yield "e-value", f"{evidence}, alarm at {words.ALARM:,.0f}"
     needed = now.value("tidegate_audit_detection_audits")
