@@ -24,7 +24,7 @@ def edge(tmp_path: Path) -> Artifact:
 
 
 def works(node: EdgeNode) -> bool:
-    """Whether edge and cloud answer every sample, or soon do: a busy machine may be saturated for a moment."""
+    """Whether edge and cloud answer every sample, or soon do: a busy machine may be saturated at first."""
     return wait_until(lambda: feed(node, 0.5).reasons() == {Reason.CONFIDENT, Reason.CLOUD}, PATIENCE)
 
 
