@@ -24,9 +24,10 @@ from edge_node.gate.budget import (
 )
 from edge_node.gate.certificate import Certificate
 from edge_node.gate.confidence import ConfidenceGate
+from edge_node.gate.ground import Ground, OnAlarm
 from edge_node.gate.oversight import Certified, Oversight, Pace, Paced, Uncontrolled
 from edge_node.gate.policy import SEDNA
-from edge_node.gate.standing import Ground, OnAlarm, Standing, Uncertified
+from edge_node.gate.standing import Standing, Uncertified
 from protos.artifact import Artifact
 from protos.codec import DTYPES
 

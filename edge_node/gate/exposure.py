@@ -2,8 +2,8 @@
 
 from math import nan
 
+from edge_node.gate.ground import Ground
 from edge_node.gate.oversight import Oversight
-from edge_node.gate.standing import Ground
 from edge_node.metrics import Meter
 
 QUANTILES = {"p50": 0.5, "p99": 0.99}

@@ -10,7 +10,6 @@ that costs, and with a budget of just the certified share it changed 72 times in
 import hashlib
 import time
 from collections.abc import Callable
-from enum import StrEnum, auto
 from math import inf, nan
 from threading import RLock
 
@@ -20,43 +19,13 @@ from edge_node.gate import binomial, eprocess
 from edge_node.gate.certificate import Certificate, Codec, encode
 from edge_node.gate.eprocess import ALPHA, Pooled, Wealth
 from edge_node.gate.estimates import Remembered, Unserved
+from edge_node.gate.ground import Ground, OnAlarm
 from protos.result import Reason
 
 DELTA = 0.05
 """Probability of restoring a promise wrongly."""
 MOST_ALLOWED = 0.79
 """Disagreement above which no alarm could be raised."""
-
-
-class Ground(StrEnum):
-    """Why the promise stands or does not: the first that applies."""
-
-    VALID = auto()
-    """It stands."""
-    NONE = auto()
-    """There is no certificate."""
-    MISMATCH = auto()
-    """The certificate is for another model, preprocessing or codec."""
-    DRIFT = auto()
-    """Kept inputs disagree with the cloud more than they did when certified."""
-    LABELS = auto()
-    """Labels show that accuracy drops by more than certified."""
-    EXPIRED = auto()
-    """The certificate is too old."""
-    BUDGET = auto()
-    """Too many deferrals get no answer from the cloud, most of them as the budget has no room for them."""
-    UNSERVED = auto()
-    """Too many deferrals get no answer from the cloud."""
-
-
-class OnAlarm(StrEnum):
-    """What follows when a promise falls."""
-
-    STRICTER = "stricter"
-    """The next stricter certified threshold; everything is offloaded when there is none left."""
-    OFFLOAD_ALL = "offload_all"
-    HOLD = "hold"
-    """The threshold stays."""
 
 
 class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

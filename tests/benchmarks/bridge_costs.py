@@ -19,7 +19,7 @@ from cloud_server.fleet.history import History
 from cloud_server.metrics import Meter as ServerMeter
 from deploy.demo.processes import HOST
 from edge_node.broker.snapshot import Snapshots
-from edge_node.gate.standing import Ground
+from edge_node.gate.ground import Ground
 from edge_node.metrics import STAGES, Meter
 from protos import snapshot as contract
 from protos.result import Reason

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_node.gate.standing import Ground
+from edge_node.gate.ground import Ground
 from edge_node.metrics import DROPS, Meter
 from edge_node.top import words
 from edge_node.top.cli import from_config

@@ -11,9 +11,9 @@ import pytest
 from edge_node.config import EdgeConfig, Gate
 from edge_node.errors import NodeError
 from edge_node.gate.assemble import AUDITED, buckets, oversee
+from edge_node.gate.ground import Ground
 from edge_node.gate.oversight import Certified, Oversight, Paced, Uncontrolled
 from edge_node.gate.policy import make_gate
-from edge_node.gate.standing import Ground
 from protos.artifact import Artifact
 from protos.result import Reason
 from protos.score import Energy

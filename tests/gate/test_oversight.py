@@ -14,8 +14,9 @@ from edge_node.gate.benefit import PROBES, Benefit
 from edge_node.gate.budget import Controller, Mode, Quantiles, ShareTarget, Together
 from edge_node.gate.certificate import Certificate
 from edge_node.gate.confidence import Decision
+from edge_node.gate.ground import Ground, OnAlarm
 from edge_node.gate.oversight import Oversight, Paced
-from edge_node.gate.standing import Ground, OnAlarm, Standing, State
+from edge_node.gate.standing import Standing, State
 from edge_node.state import Saved
 from protos.result import Reason
 from tests.gate.certificates import certificate

@@ -10,7 +10,8 @@ import pytest
 from edge_node.gate import binomial
 from edge_node.gate.certificate import Binding, Certificate, Point, Promise
 from edge_node.gate.estimates import Remembered
-from edge_node.gate.standing import Ground, OnAlarm, Standing, State, Uncertified
+from edge_node.gate.ground import Ground, OnAlarm
+from edge_node.gate.standing import Standing, State, Uncertified
 from protos.artifact import CloudModel
 from protos.result import Reason
 from tests.gate.certificates import certificate

@@ -13,8 +13,9 @@ from edge_node.gate.benefit import Benefit
 from edge_node.gate.budget import Controller, Mode, Quantiles, ShareTarget, Together
 from edge_node.gate.certificate import Certificate
 from edge_node.gate.confidence import Decision
+from edge_node.gate.ground import Ground, OnAlarm
 from edge_node.gate.oversight import Oversight, Paced
-from edge_node.gate.standing import Ground, OnAlarm, Standing
+from edge_node.gate.standing import Standing
 from protos.result import Reason
 from tests.benchmarks.certificate.bank import Bank
 
