@@ -26,6 +26,8 @@ class Server(Section, frozen=True, kw_only=True):
     """Inferences that a process runs at once, one core each; 0: as many as there are cores, shared by all."""
     workers: Annotated[int, Meta(ge=1, le=256)] = 1
     """Processes that answer, each with all models loaded; from 2 on another one looks after them."""
+    queue: Annotated[int, Meta(ge=1)] = 128
+    """Requests that may wait for their turn. One more is refused at once, as is one that would be late."""
     grace: Annotated[float, Meta(ge=0)] = 10.0
     """On stopping, calls under way have this long, in seconds; an open health watch takes all of it."""
 

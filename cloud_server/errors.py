@@ -19,6 +19,8 @@
        ├─ Expired            DEADLINE_EXCEEDED
        ├─ Gone               CANCELLED
        ├─ Overloaded         RESOURCE_EXHAUSTED
+       │  └─ Full            the same; 503 over HTTP
+       │     └─ Late
        └─ NotOffered         UNIMPLEMENTED
     protos: SettingsError, ArtifactError, NoPillow           as a StartError
     protos: CodecError, ImageError, protobuf's DecodeError   INVALID_ARGUMENT
@@ -144,6 +146,14 @@ class Overloaded(RequestError):
         """``pushback``: seconds after which to ask again."""
         super().__init__(problem)
         self.pushback = pushback
+
+
+class Full(Overloaded):
+    """Too many requests wait already, whoever asks."""
+
+
+class Late(Full):
+    """Its turn would come when its caller waits no longer."""
 
 
 class NotOffered(RequestError):

@@ -17,24 +17,23 @@ held: set[int] = set()
 log = logging.getLogger(__name__)
 
 
-def open_port(
-    server: grpc.Server, config: CloudConfig, certificates: Certificates | None, begun: Callable[[], object]
-) -> int:
+def open_port(server: grpc.Server, config: CloudConfig, begun: Callable[[], object]) -> int:
     """Listen as configured; gives the port. ``begun`` hears of every TLS handshake.
 
-    ``ListenError`` if that cannot be.
+    ``ListenError`` or ``CertificateError`` if that cannot be.
     """
-    prepare(config)
+    certificates = prepare(config)
     listened = address(config.server.host, config.server.port)
     if certificates is None:
         return server.add_insecure_port(listened)
     return server.add_secure_port(listened, certificates.for_grpc(begun))
 
 
-def prepare(config: CloudConfig) -> None:
-    """``ListenError`` if we may not, or cannot, listen."""
+def prepare(config: CloudConfig) -> Certificates | None:
+    """What to listen with, ``None`` for plaintext, once it is clear that we may and can listen."""
     require_private(config)
     require_free("server", config.server.host, config.server.port)
+    return Certificates(config.tls) if config.tls else None
 
 
 def address(host: str, port: int) -> str:

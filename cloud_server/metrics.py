@@ -29,8 +29,9 @@ from protos.buckets import DURATION_BUCKETS
 _Gauge = partial(Gauge, multiprocess_mode="livesum")
 """One of which each worker has a part, while it lives."""
 BATCH_BUCKETS = tuple(float(2**power) for power in range(8))
-SHED = ("expired", "gone", "rate", "streams")
-"""Why a request is not run: its time is over; its caller gave up, or asks too often; one stream too many."""
+SHED = ("expired", "gone", "late", "queue", "rate", "streams")
+"""Why a request is not run: its time is over; its caller gave up; its turn would come too late for it; the
+queue is full, or too long for most who call; its caller asks too often; too many streams are open."""
 REFUSED = (
     "bad_certificate",
     "bad_token",

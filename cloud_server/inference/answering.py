@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cloud_server.access.rights import Rights
-from cloud_server.errors import Expired, Gone
+from cloud_server.config import CloudConfig
+from cloud_server.errors import Expired, Full, Gone, Late
 from cloud_server.inference import limits
 from cloud_server.inference.call import Call
 from cloud_server.inference.classification import classify
@@ -18,7 +19,7 @@ from protos import timing
 from protos.codec import Header, Tensor
 from protos.identity import MODEL_SHA256
 
-SHED_BY: dict[type[Exception], str] = {Expired: "expired", Gone: "gone"}
+SHED_BY: dict[type[Exception], str] = {Expired: "expired", Gone: "gone", Late: "late", Full: "queue"}
 """By which reason a request counts that is refused before it runs."""
 
 
@@ -62,10 +63,11 @@ class Answering:
     """Models, statistics, and how many runs there may be at once. Any number of threads may ask."""
 
     def __init__(
-        self, repository: Repository, runs: int, meter: Meter, rights: Rights, delay: float = 0.0
+        self, repository: Repository, runs: int, meter: Meter, rights: Rights, config: CloudConfig
     ) -> None:
         self.repository, self.statistics, self._meter = repository, Statistics(), meter
-        self.rights, self._turns = rights, Turns(runs, self._ran, delay)
+        self.rights, self._runs, self._most = rights, runs, config.server.queue
+        self._turns = Turns(runs, self._ran, config.batching.max_queue_delay, self._most)
 
     def answer(self, question: Question) -> Answer:
         """``RequestError`` or ``CodecError`` says what is wrong with it."""
@@ -93,6 +95,12 @@ class Answering:
         for stage, seconds in laps.seconds.items():
             self._meter.stages.labels(model.card.name, stage).observe(seconds)
         return Answer(model.card, outputs, _facts(model.card, laps))
+
+    def readers(self) -> int:
+        """Requests to read at once: as many as runs can take, or all, so as to put them in order."""
+        if self._turns.mixed:
+            return self._runs + self._most
+        return self._runs + 2 * max((model.sizing.limit for model in self.repository), default=1)
 
     def _ran(self, model: Model, run: Run) -> None:
         self.statistics.ran(model.card, run)

@@ -4,9 +4,9 @@ Streams of inference do the same for each of their messages (``streaming.py``); 
 found out and their requests parsed here, as gRPC would log garbage and call it INTERNAL.
 """
 
-import math
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import wraps
 from typing import Any, TypeAlias
 
@@ -14,8 +14,9 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from cloud_server.access.callers import NOBODY, OPEN, Caller, Login, acting
-from cloud_server.errors import Overloaded, Unauthenticated, refusal
-from cloud_server.inference import streaming
+from cloud_server.errors import Unauthenticated, refusal
+from cloud_server.inference import door, streaming
+from cloud_server.inference.door import Door
 from cloud_server.metrics import Meter
 
 Answer = Callable[[bytes, grpc.ServicerContext], bytes]
@@ -24,16 +25,21 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"  # generic only to
 Who = Callable[[grpc.ServicerContext], Caller]
 """``Unauthenticated`` if nobody knows."""
 
-PUSHBACK = "grpc-retry-pushback-ms"
+INFER = "ModelInfer"
 UNKNOWN = "unknown"
 """Label of every method that we do not have: a caller cannot make series."""
 
 
 class Interceptor(grpc.ServerInterceptor):
-    """Finds out who calls, counts every unary call, and turns what it raises into a status."""
+    """Finds out who calls, counts every unary call, and turns what it raises into a status.
 
-    def __init__(self, meter: Meter, login: Login) -> None:
-        self._meter, self._login = meter, login
+    Inference comes in by the door. All else has a thread of its own: who asks whether we are alive does not
+    wait in line.
+    """
+
+    def __init__(self, meter: Meter, login: Login, at: Door) -> None:
+        self._meter, self._login, self._door = meter, login, at
+        self._aside = ThreadPoolExecutor(1, "questions")
 
     def intercept_service(
         self,
@@ -51,7 +57,14 @@ class Interceptor(grpc.ServerInterceptor):
         who = _nobody if handler_call_details.method in OPEN else self._login.of_grpc
         if handler.unary_unary is None:
             return _parsed(handler, who)
-        answer = wraps(handler.unary_unary)(_counted(self._meter, method, _guarded(handler, who)))
+        if method == INFER and (full := self._door.closed()):
+            self._meter.requests.labels(method, grpc.StatusCode.RESOURCE_EXHAUSTED.name).inc()
+            self._meter.shed_by["queue"].inc()
+            return door.refuse(full)
+        guarded = _guarded(handler, who, self._door.hear if method == INFER else lambda _left: None)
+        answer = wraps(handler.unary_unary)(_counted(self._meter, method, guarded))
+        if method != INFER:
+            answer.__dict__.setdefault("experimental_thread_pool", self._aside)
         return grpc.unary_unary_rpc_method_handler(answer)
 
 
@@ -75,7 +88,7 @@ def _counted(meter: Meter, method: str, answer: Answer) -> Answer:
     return counted
 
 
-def _guarded(handler: Any, who: Who) -> Answer:
+def _guarded(handler: Any, who: Who, hear: Callable[[float], object]) -> Answer:
     """Find out who asks, parse, answer, serialise.
 
     Parsing is done here, so that garbage is the caller's error and not ours.
@@ -83,12 +96,12 @@ def _guarded(handler: Any, who: Who) -> Answer:
     parse, serialise, behave = handler.request_deserializer, handler.response_serializer, handler.unary_unary
 
     def guarded(request: bytes, context: grpc.ServicerContext) -> bytes:
+        hear(context.time_remaining())
         try:
             with acting(who(context)):
                 response: bytes = serialise(behave(parse(request), context))
         except Exception as error:  # noqa: BLE001 - nothing but a status leaves the server
-            if isinstance(error, Overloaded) and error.pushback is not None:
-                context.set_trailing_metadata(((PUSHBACK, str(math.ceil(error.pushback * 1000))),))
+            context.set_trailing_metadata(door.trailer(error))
             context.abort(*refusal(error))
         return response
 

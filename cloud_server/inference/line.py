@@ -4,6 +4,7 @@ Fair is by what is asked, not by how often: each identity's requests are numbere
 after another, and the lowest number goes first. Who has not asked for long begins where the others are.
 """
 
+import time
 from bisect import bisect_left, insort
 from collections.abc import Container
 from dataclasses import dataclass, field
@@ -12,6 +13,9 @@ from threading import Lock
 
 from cloud_server.inference.call import Call
 from cloud_server.inference.model import Done, Work
+
+MIXED = 1.0
+"""Seconds for which it counts that those in line have differed."""
 
 _ORDER = attrgetter("order")
 
@@ -30,6 +34,11 @@ class Job:
     def __post_init__(self) -> None:
         self.woken.acquire()
 
+    @property
+    def cost(self) -> float:
+        """Seconds that its run takes."""
+        return self.work.samples * self.work.model.sizing.seconds
+
     def wake(self) -> None:
         """Let its thread go on."""
         self.woken.release()
@@ -42,18 +51,33 @@ class Line:
         self._jobs: list[Job] = []
         self._reached: dict[str | None, float] = {}
         self._now, self._count = 0.0, 0
+        self._last: object = None
+        self._mixed_until = 0.0
 
     def __len__(self) -> int:
         return len(self._jobs)
 
     def push(self, job: Job) -> None:
         """To the place that is its own."""
-        identity = job.call.identity
-        at = max(self._now, self._reached.get(identity, 0.0))
+        call = job.call
+        at = max(self._now, self._reached.get(call.identity, 0.0))
         self._count += 1
-        job.order = job.call.priority, at, self._count
-        self._reached[identity] = at + job.work.samples * job.work.model.sizing.seconds
+        job.order = call.priority, at, self._count
+        self._reached[call.identity] = at + job.cost
+        if self._last != (call.identity, call.priority):
+            self._mixed_until = time.monotonic() + MIXED if self._last else 0.0
+            self._last = call.identity, call.priority
         insort(self._jobs, job, key=_ORDER)
+
+    def ahead(self, job: Job) -> float:
+        """Seconds of work that come before it, if it were to come in now."""
+        priority = job.call.priority
+        return sum(it.cost for it in self._jobs if it.call.priority <= priority)
+
+    @property
+    def mixed(self) -> bool:
+        """Whether those in line have lately differed in who they are, or in priority."""
+        return time.monotonic() < self._mixed_until
 
     def pop(self, but: Container[object] = ()) -> Job | None:
         """Whose turn it is, kinds that are excepted aside."""

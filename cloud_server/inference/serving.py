@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from math import ceil
@@ -17,6 +16,8 @@ from cloud_server.inference import loading
 from cloud_server.inference.answering import Answering
 from cloud_server.inference.catalogue import Catalogue
 from cloud_server.inference.company import Alone, Company
+from cloud_server.inference.door import Door
+from cloud_server.inference.handlers import Handlers
 from cloud_server.inference.interceptors import Interceptor
 from cloud_server.inference.limits import LARGEST
 from cloud_server.inference.repository import Repository
@@ -24,9 +25,6 @@ from cloud_server.inference.servicer import InferenceServicer
 from cloud_server.metrics import Meter
 from cloud_server.probes import Health
 from protos.inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
-
-WAITING = 64
-"""Requests that wait for a run, each in a thread of its own."""
 
 
 @contextmanager
@@ -40,15 +38,19 @@ def serve(config: CloudConfig, meter: Meter, company: Company = Alone) -> Iterat
     catalogue = loading.load(config, meter)
     repository = catalogue.repository
     runs = config.server.threads or ceil((os.cpu_count() or 1) / config.server.workers)
-    answering = Answering(repository, runs, meter, rights, config.batching.max_queue_delay)
-    with ThreadPoolExecutor(runs + WAITING, "inference") as pool:
-        options = _options(config, repository)
-        server = grpc.server(pool, interceptors=[Interceptor(meter, login)], options=options)
+    answering = Answering(repository, runs, meter, rights, config)
+    most = runs + config.server.queue
+    with Handlers(most, answering.readers) as handlers:
+        server = grpc.server(
+            handlers,
+            interceptors=[Interceptor(meter, login, Door(handlers, 2 * runs, most))],
+            options=_options(config, repository),
+        )
         servicer = InferenceServicer(answering, company(catalogue, answering.statistics), meter, login)
         add_GRPCInferenceServiceServicer_to_server(servicer, server)
         health = probes.add(server, login, rights)
         catalogue.watch(partial(_tell, health, meter, repository))
-        port = listening.open_port(server, config, login.certificates, meter.handshakes.labels("grpc").inc)
+        port = listening.open_port(server, config, meter.handshakes.labels("grpc").inc)
         with probes.apart(health, config.health):
             server.start()
             try:

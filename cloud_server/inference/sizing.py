@@ -1,8 +1,8 @@
 """How many samples in one run pay: learnt from the time that runs of each size take a sample.
 
 On many a CPU a large batch is slower than its samples one by one, as they no longer fit the cache.
-Sizes are tried by powers of two, from one: a size is used once it has shown that it costs no more than
-the one below, and the neighbours of what is used are tried again now and then.
+Sizes are tried by powers of two, from one: a size is used once it has shown that it costs less than those
+below, and the neighbours of what is used are tried again now and then.
 """
 
 from collections import deque
@@ -14,8 +14,8 @@ MEMORY = 31
 """of the last so many of which the median counts."""
 EVERY = 32
 """One run in so many tries another size."""
-SLACK = 1.01
-"""A larger size may cost so much more a sample: what a run costs beside the model is not in it."""
+HANDOFF = 1e-4
+"""Seconds that sharing has to save a sample, for what it costs to wait in a thread of one's own."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,13 +67,12 @@ class Sizing:
         self._choose()
 
     def _choose(self) -> None:
-        best, least = 0, self._times[0]
+        self._best, least = 0, self._times[0] - HANDOFF
         for at in range(1, len(self._sizes)):
             if not (self._known(at - 1) and self._known(at)):
                 break
-            if self._times[at] <= SLACK * least:
-                best, least = at, min(least, self._times[at])
-        self._best = best
+            if self._times[at] <= least:
+                self._best, least = at, self._times[at]
 
     def _known(self, at: int) -> bool:
         return at < len(self._sizes) and len(self._runs[at]) >= KNOWN

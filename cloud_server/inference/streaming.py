@@ -13,7 +13,8 @@ from typing import Any
 import grpc
 
 from cloud_server.access.callers import Login, acting
-from cloud_server.errors import Overloaded, RequestError, refusal
+from cloud_server.errors import Full, RequestError, refusal
+from cloud_server.inference import door
 from cloud_server.metrics import Meter
 from protos import inference_pb2 as pb
 
@@ -56,7 +57,7 @@ class Streams:
     def _require_room(self) -> None:
         if self._open > MOST:
             self._meter.shed_by["streams"].inc()
-            raise Overloaded(f"{MOST} streams are open: send single calls")
+            raise Full(f"{MOST} streams are open: send single calls")
 
     def close(self) -> None:
         """What is being answered still is; then every stream ends."""
@@ -89,6 +90,8 @@ class Streams:
                 code, reason = refusal(error)
                 answer.error_message = f"{code.name}: {reason}"
                 answer.infer_response.id = request.id
+                for name, value in door.trailer(error):
+                    answer.infer_response.parameters[name].string_param = value
         response = answer.SerializeToString()
         meter.sent.inc(len(response))
         meter.durations.labels(METHOD).observe(time.perf_counter() - start)

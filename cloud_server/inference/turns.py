@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable
 from threading import Condition
 
-from cloud_server.errors import Expired, Gone
+from cloud_server.errors import Expired, Full, Gone, Late
 from cloud_server.inference.call import Call
+from cloud_server.inference.door import pause
 from cloud_server.inference.line import Job, Line
 from cloud_server.inference.model import Done, Model, Work
 from cloud_server.inference.sizing import Run
@@ -21,22 +22,37 @@ Told = Callable[[Model, Run], object]
 class Turns:
     """Any number of threads may ask."""
 
-    def __init__(self, runs: int, told: Told, delay: float = 0.0) -> None:
-        """``delay``: seconds that a run waits for others to share it."""
+    def __init__(self, runs: int, told: Told, delay: float = 0.0, most: int = 1 << 20) -> None:
+        """``delay``: seconds that a run waits for others to share it. ``most``: requests that may wait."""
         self._free, self._told, self._delay = runs, told, delay
+        self._runs, self._most = runs, most
         self._line, self._gathering = Line(), set[object]()
         self._changed = Condition()
 
     def run(self, work: Work, call: Call) -> Done:
-        """Once it is its turn. ``Expired`` or ``Gone`` if that does not come in time for its caller."""
+        """Once it is its turn. ``Expired`` or ``Gone`` if that does not come in time for its caller.
+
+        ``Full`` at once, if it is clear that it will not.
+        """
         job = Job(work, call)
         with self._changed:
+            self._require_room(job)
             self._line.push(job)
             self._hand_on()
         outcome = self._wait(job) or self._lead(job)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
+
+    def _require_room(self, job: Job) -> None:
+        if self._free:
+            return
+        wait = self._line.ahead(job) / self._runs
+        if len(self._line) >= self._most:
+            raise Full(f"{self._most} requests are waiting", pause(wait))
+        deadline = job.call.deadline
+        if deadline is not None and time.monotonic() + wait > deadline:
+            raise Late(f"its turn would come in {wait:.3f} s, too late", pause(wait))
 
     def _wait(self, job: Job) -> Done | Exception | None:
         """What came of it; ``None`` if it is to lead."""
@@ -90,6 +106,11 @@ class Turns:
         self._gathering.add(work.kind)
         self._changed.wait_for(lambda: self._line.samples(work.kind) >= room, self._delay)
         self._gathering.discard(work.kind)
+
+    @property
+    def mixed(self) -> bool:
+        """Whether there has lately been an order to keep: several callers, or priorities."""
+        return self._line.mixed
 
     def _hand_on(self) -> None:
         """A free run is the first one's in line, if nobody is gathering what it belongs to."""

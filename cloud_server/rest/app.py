@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from cloud_server.access.callers import NOBODY, OPEN, Caller, Login, acting
-from cloud_server.errors import BadInput, Overloaded, TooLarge, UnknownModel, refusal
+from cloud_server.errors import BadInput, Full, Late, Overloaded, TooLarge, UnknownModel, refusal
 from cloud_server.inference import limits
 from cloud_server.inference.answering import Answering
 from cloud_server.inference.servicer import SERVICE
@@ -36,6 +36,8 @@ _HTTP = {
     grpc.StatusCode.DEADLINE_EXCEEDED: 504,
 }
 """The status over HTTP of one over gRPC; 500 for any other."""
+_BY_ERROR: dict[type[Exception], int] = {TooLarge: 413, Full: 503, Late: 503}
+"""Where gRPC has one status for what are two over HTTP."""
 _SPLIT = "Inference-Header-Content-Length"
 
 _MODEL = "/v2/models/{of}"
@@ -151,7 +153,7 @@ class Rest:
                         response = await answer(request)
                 except Exception as error:  # noqa: BLE001 - nothing but a status leaves the server
                     code, reason = refusal(error)
-                    status = 413 if isinstance(error, TooLarge) else _HTTP.get(code, 500)
+                    status = _BY_ERROR.get(type(error)) or _HTTP.get(code, 500)
                     response = _json({"error": reason}, status, _hints(code, error))
             meter.sent.inc(len(response.body))
             meter.durations.labels(f"REST {method}").observe(time.perf_counter() - start)

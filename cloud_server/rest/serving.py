@@ -9,6 +9,7 @@ from threading import Thread
 from typing import Any
 
 from cloud_server.access.callers import Login
+from cloud_server.access.certificates import Certificates
 from cloud_server.config import CloudConfig, Rest
 from cloud_server.errors import StartError
 from cloud_server.inference.answering import Answering
@@ -34,7 +35,7 @@ def serve(
 
     host, family = settings.host, socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with (
-        ThreadPoolExecutor(thread_name_prefix="rest") as pool,
+        ThreadPoolExecutor(MOST, "rest") as pool,
         socket.create_server(
             (host, settings.port), family=family, reuse_port=shared(settings.port)
         ) as listener,
@@ -53,9 +54,9 @@ def serve(
             ws="none",
         )
         options.load()
-        if login.certificates:
+        if certificates := Certificates(config.tls) if config.tls else None:
             begun = meter.handshakes.labels("rest").inc
-            options.ssl = login.certificates.for_asyncio(begun, login.refused)
+            options.ssl = certificates.for_asyncio(begun, login.refused)
         server = uvicorn.Server(options)
         thread = Thread(target=server.run, args=([listener],), name="rest", daemon=True)
         thread.start()

@@ -4,7 +4,6 @@ import http.client
 import json
 import ssl
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,8 @@ from cloud_server.errors import UnknownModel
 from cloud_server.inference.answering import Question
 from cloud_server.inference.catalogue import Catalogue
 from cloud_server.inference.company import Alone
+from cloud_server.inference.door import Door
+from cloud_server.inference.handlers import Handlers
 from cloud_server.inference.interceptors import Interceptor
 from cloud_server.inference.model import Card
 from cloud_server.inference.repository import Repository
@@ -79,10 +80,10 @@ def whoami(**flags: object) -> Iterator[Whoami]:
     mirror: Any = Mirror(Rights(settings.access, named=login.required, meter=meter))
     catalogue = Catalogue(mirror.repository, None, _none)
     servicer = InferenceServicer(mirror, Alone(catalogue, Statistics()), meter, login)
-    with ThreadPoolExecutor(4) as pool:
-        server = grpc.server(pool, interceptors=[Interceptor(meter, login)])
+    with Handlers(4, lambda: 4) as pool:
+        server = grpc.server(pool, interceptors=[Interceptor(meter, login, Door(pool, 4, 100))])
         add_GRPCInferenceServiceServicer_to_server(servicer, server)
-        port = listening.open_port(server, settings, login.certificates, meter.handshakes.labels("grpc").inc)
+        port = listening.open_port(server, settings, meter.handshakes.labels("grpc").inc)
         server.start()
         try:
             with rest.serve(settings, servicer, mirror, meter, login) as url:

@@ -1,0 +1,85 @@
+"""Who is let in: refusing has to be cheap, for it is done most when there is least time for it.
+
+A call that would wait for too long is refused before it is read, by the thread that takes calls off the
+wire: no other thread hears of it, and of its bytes no more come than were on the way.
+"""
+
+import random
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from math import ceil, inf
+from typing import Any
+
+import grpc
+
+from cloud_server.errors import Full, Overloaded, refusal
+from cloud_server.inference.handlers import Handlers
+
+SHARE = 0.5
+"""Waiting may take so much of the time that callers have."""
+SEEN = 63
+"""The last so many callers say how much that is."""
+PAUSE = 0.02
+"""Seconds for which who is refused stays away at least; up to half as long again, lest all return at once."""
+PUSHBACK = "grpc-retry-pushback-ms"
+
+
+class Door:
+    """In front of ``handlers``, with room for ``most`` calls; a ``few`` always find it open."""
+
+    def __init__(self, handlers: Handlers, few: int, most: int) -> None:
+        self._handlers, self._few, self._most = handlers, few, most
+        self._left = deque[float](maxlen=SEEN)
+
+    def hear(self, left: float) -> None:
+        """A caller has so many seconds left; infinite without a deadline."""
+        self._left.append(left)
+
+    def closed(self) -> Full | None:
+        """Why one more call is not let in."""
+        inside = len(self._handlers)
+        if inside < self._few:
+            return None
+        wait = self._handlers.wait
+        if inside >= self._most or wait > SHARE * self._patience():
+            return Full(f"{inside} requests are waiting", pause(wait))
+        return None
+
+    def _patience(self) -> float:
+        """Seconds that most callers have."""
+        seen = sorted(self._left.copy())
+        return seen[len(seen) // 2] if seen else inf
+
+
+def pause(wait: float) -> float:
+    """Seconds for which to stay away from who keeps one waiting for so long."""
+    return max(PAUSE, wait) * random.uniform(1, 1.5)  # noqa: S311 - no secret
+
+
+def trailer(error: Exception) -> tuple[tuple[str, str], ...]:
+    """Metadata that say when to ask again, where that is known."""
+    pushback = error.pushback if isinstance(error, Overloaded) else None
+    return () if pushback is None else ((PUSHBACK, str(ceil(1000 * pushback))),)
+
+
+def refuse(error: Exception) -> "grpc.RpcMethodHandler[Any, Any]":
+    """A handler that does not read what it answers: a stream need not be read, a single call would be."""
+
+    def abort(_requests: object, context: grpc.ServicerContext) -> None:
+        context.set_trailing_metadata(trailer(error))
+        context.abort(*refusal(error))
+
+    abort.experimental_thread_pool = _HERE  # type: ignore[attr-defined] # grpc's way to say it
+    return grpc.stream_stream_rpc_method_handler(abort)
+
+
+class _Here(ThreadPoolExecutor):
+    """No pool at all."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+_HERE = _Here(1)
