@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from cloud_server import config, server
+from cloud_server.access.summary import lines
 from cloud_server.config import CloudConfig
 from cloud_server.errors import StartError
 from cloud_server.metrics import Meter
@@ -78,7 +79,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", help="address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=int, help="port for gRPC (8001); 0: any free one")
     parser.add_argument(
-        "--insecure", action="store_true", default=None, help="listen beyond loopback without TLS"
+        "--insecure", action="store_true", default=None, help="listen beyond loopback without TLS or login"
     )
 
 
@@ -111,6 +112,8 @@ def _check(settings: CloudConfig) -> None:
         _say(f"would serve {model.card}")
     if settings.serves_models:
         _say(f"would accept requests of up to {checked.repository.request_bytes:,} bytes")
+        for line in lines(settings):
+            _say(f"would {line}")
     if settings.fleet:
         _say(f"would store {checked.fleet}")
 

@@ -1,0 +1,54 @@
+"""What the settings say of who may call, for people."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from math import isnan
+from pathlib import Path
+
+from cloud_server.access.rights import ANY
+from cloud_server.config import Access, CloudConfig
+from protos.expiry import expiry
+
+
+def lines(config: CloudConfig) -> Iterator[str]:
+    """A sentence each, each after "would"."""
+    tls, tokens = config.tls, config.tokens
+    if tls is None:
+        yield "speak plaintext"
+    else:
+        yield f"show the certificate {tls.cert}, {_until(tls.cert)}; files that are replaced are read anew"
+    if tls and tls.client_ca:
+        yield f"let in who has a certificate from {tls.client_ca}, {_until(tls.client_ca)}"
+    if tokens:
+        who = "ask for" if tls and tls.client_ca else "let in who has"
+        signed = f"signed by {tokens.algorithm} with the key of {tokens.key}"
+        yield f"{who} a token for {tokens.audience!r}, {signed}, good for {tokens.lifetime:g} s at most"
+    if not tokens and not (tls and tls.client_ca):
+        yield "let in whoever reaches it"
+    yield from _access(config.access)
+
+
+def _access(access: Access) -> Iterator[str]:
+    for name, models in sorted(access.models.items(), key=lambda it: (it[0] == ANY, it[0])):
+        who = "everyone else" if name == ANY else name
+        yield f"let {who} use {_listed(models) if ANY not in models else 'every model'}"
+    if access.models and ANY not in access.models:
+        yield "let everyone else use no model"
+    if access.control:
+        yield f"let {_listed(access.control)} load and unload models"
+    if access.rate:
+        yield f"answer each caller {access.rate:g} times a second"
+    if access.proxy:
+        yield f"believe {access.proxy} whom it calls for"
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names) or "no model"
+
+
+def _until(path: Path) -> str:
+    end = expiry(path)
+    if isnan(end):
+        return "of which no end can be read"
+    when = datetime.fromtimestamp(end, UTC)
+    return f"{'good until' if when > datetime.now(UTC) else 'EXPIRED on'} {when:%Y-%m-%d %H:%M} UTC"
