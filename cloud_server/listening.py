@@ -17,23 +17,24 @@ held: set[int] = set()
 log = logging.getLogger(__name__)
 
 
-def open_port(server: grpc.Server, config: CloudConfig, begun: Callable[[], object]) -> int:
+def open_port(
+    server: grpc.Server, config: CloudConfig, certificates: Certificates | None, begun: Callable[[], object]
+) -> int:
     """Listen as configured; gives the port. ``begun`` hears of every TLS handshake.
 
-    ``ListenError`` or ``CertificateError`` if that cannot be.
+    ``ListenError`` if that cannot be.
     """
-    certificates = prepare(config)
+    prepare(config)
     listened = address(config.server.host, config.server.port)
     if certificates is None:
         return server.add_insecure_port(listened)
     return server.add_secure_port(listened, certificates.for_grpc(begun))
 
 
-def prepare(config: CloudConfig) -> Certificates | None:
-    """What to listen with, ``None`` for plaintext, once it is clear that we may and can listen."""
+def prepare(config: CloudConfig) -> None:
+    """``ListenError`` if we may not, or cannot, listen."""
     require_private(config)
     require_free("server", config.server.host, config.server.port)
-    return Certificates(config.tls) if config.tls else None
 
 
 def address(host: str, port: int) -> str:

@@ -153,6 +153,8 @@ class Cloud(Section, frozen=True, kw_only=True):
     """`wait`: one result, by the deadline. `provisional`: the edge's at once, the cloud's when it comes."""
     tls: Tls | None = None
     """Encrypt; default: plaintext."""
+    token_file: Path | None = None
+    """File that holds a bearer token for the server, read anew as it changes; only with `tls`."""
 
 
 class Mqtt(Section, frozen=True, kw_only=True):

@@ -1,5 +1,7 @@
 """The way to the cloud, and the proof that the model there is the one the artifact names."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -11,6 +13,7 @@ from protos import inference_pb2 as pb
 from protos.artifact import Artifact, ImageInput
 from protos.identity import MODEL_SHA256, PREPROCESSING_SHA256, STREAMING
 from protos.inference_pb2_grpc import GRPCInferenceServiceStub
+from protos.reread import Reread
 
 _OPTIONS = [
     ("grpc.max_send_message_length", -1),  # the server sets the limit
@@ -22,10 +25,16 @@ _OPTIONS = [
 
 
 def open_channel(settings: Cloud) -> grpc.Channel:
-    """A channel to the cloud, not yet connected; ``NodeError`` if a certificate file cannot be read."""
+    """A channel to the cloud, not yet connected; ``NodeError`` if a certificate or token cannot be read."""
     if settings.tls is None:
+        if settings.token_file:
+            raise NodeError("[cloud] token_file: without [cloud.tls] whoever listens in would have the token")
         return grpc.insecure_channel(settings.target, _OPTIONS)
-    return grpc.secure_channel(settings.target, _credentials(settings.tls), _OPTIONS)
+    credentials = _credentials(settings.tls)
+    if settings.token_file:
+        bearer = grpc.metadata_call_credentials(_Bearer(settings.token_file))
+        credentials = grpc.composite_channel_credentials(credentials, bearer)
+    return grpc.secure_channel(settings.target, credentials, _OPTIONS)
 
 
 def expected_model(settings: Cloud, artifact: Artifact) -> str:
@@ -110,6 +119,27 @@ def _compatible(mine: tuple[int, ...], theirs: tuple[int, ...]) -> bool:
     return len(mine) == len(theirs) and all(
         -1 in pair or pair[0] == pair[1] for pair in zip(mine, theirs, strict=True)
     )
+
+
+class _Bearer(grpc.AuthMetadataPlugin):
+    """Sends what is in a file, as it is at each call."""
+
+    def __init__(self, path: Path) -> None:
+        self._token = Reread([path], lambda: _token(path), NodeError)
+
+    def __call__(self, _: object, callback: grpc.AuthMetadataPluginCallback) -> None:
+        callback((("authorization", f"Bearer {self._token.value()}"),), None)
+
+
+def _token(path: Path) -> str:
+    try:
+        text = path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        problem = getattr(error, "strerror", None) or str(error)
+        raise NodeError(f"[cloud] token_file: {path}: {problem.lower()}") from None
+    if not re.fullmatch(r"[!-~]+", text):
+        raise NodeError(f"[cloud] token_file: {path}: holds no token, which is one word")
+    return text
 
 
 def _credentials(tls: Tls) -> grpc.ChannelCredentials:

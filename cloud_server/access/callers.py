@@ -4,13 +4,15 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any
 
 import grpc
 
 from cloud_server.access import names
+from cloud_server.access.authorities import Authorities
+from cloud_server.access.certificates import Certificates
 from cloud_server.access.names import Shown
 from cloud_server.config import CloudConfig
 from cloud_server.errors import StartError, Unauthenticated
@@ -34,6 +36,8 @@ class Caller:
     """``None``: nobody in particular."""
     until: float = inf
     """Seconds since 1970 at which what was shown expires."""
+    certificate: bytes | None = field(default=None, repr=False)
+    """Its own, or the proxy's."""
 
 
 NOBODY = Caller()
@@ -63,6 +67,8 @@ class Login:
         self._mutual = config.tls is not None and config.tls.client_ca is not None
         self.required = self._mutual or config.tokens is not None
         _require_sense(config, named=self.required, mutual=self._mutual)
+        self.certificates = Certificates(config.tls) if config.tls else None
+        self._authorities = Authorities(self.certificates) if self.certificates else None
         self._tokens = None
         if config.tokens:
             from cloud_server.access.tokens import Verifier
@@ -92,10 +98,15 @@ class Login:
         return self._told(shown, sent)
 
     def require_current(self, caller: Caller) -> None:
-        """``Unauthenticated`` if what was shown has expired since."""
+        """``Unauthenticated`` if what was shown has expired since, or is trusted no more."""
         if caller.until <= time.time():
-            self.refused("expired")
-            raise Unauthenticated("expired", "the certificate or token has expired: call with another one")
+            problem = "the certificate or token has expired: call with another one"
+        elif self._authorities and caller.certificate and self._authorities.withdrawn(caller.certificate):
+            problem = "the certificate's authority is trusted no more: connect with another certificate"
+        else:
+            return
+        self.refused("expired")
+        raise Unauthenticated("expired", problem)
 
     def refused(self, reason: str) -> None:
         """Count a caller who is not let in."""
@@ -104,7 +115,7 @@ class Login:
     def _told(self, certificate: bytes | None, sent: Mapping[str, Sequence[str]]) -> Caller:
         shown = names.in_certificate(certificate) if certificate else None
         try:
-            caller = self._caller(shown, sent)
+            caller = replace(self._caller(shown, sent), certificate=certificate)
         except Unauthenticated as error:
             self.refused(error.reason)
             raise

@@ -4,13 +4,16 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
 from cloud_server.config import Tls
 from cloud_server.errors import CertificateError
 from protos.reread import Reread
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
 
 Refused = Callable[[str], object]
 """Told the reason of every handshake that fails."""
@@ -27,6 +30,8 @@ class Loaded:
 
     grpc: grpc.ServerCertificateConfiguration
     context: ssl.SSLContext
+    authorities: "frozenset[Certificate]" = frozenset()
+    """Of clients."""
 
 
 class Certificates(Reread[Loaded]):
@@ -103,7 +108,17 @@ def _load(tls: Tls) -> Loaded:
     except (ssl.SSLError, OSError) as error:
         raise CertificateError(tls.client_ca, f"is no certificate authority ({error})") from None
     context.verify_mode = ssl.CERT_REQUIRED
-    return Loaded(grpc.ssl_server_certificate_configuration([(key, cert)], authority), context)
+    configuration = grpc.ssl_server_certificate_configuration([(key, cert)], authority)
+    return Loaded(configuration, context, _authorities(tls.client_ca, authority))
+
+
+def _authorities(path: Path, content: bytes) -> "frozenset[Certificate]":
+    from cryptography import x509
+
+    try:
+        return frozenset(x509.load_pem_x509_certificates(content))
+    except ValueError as error:
+        raise CertificateError(path, f"is no certificate authority ({error})") from None
 
 
 def _read(path: Path) -> bytes:

@@ -50,7 +50,7 @@ def serve(config: CloudConfig, meter: Meter, company: Company = Alone) -> Iterat
         add_GRPCInferenceServiceServicer_to_server(servicer, server)
         health = probes.add(server, login, rights)
         catalogue.watch(partial(_tell, health, meter, repository))
-        port = listening.open_port(server, config, meter.handshakes.labels("grpc").inc)
+        port = listening.open_port(server, config, login.certificates, meter.handshakes.labels("grpc").inc)
         with probes.apart(health, config.health):
             server.start()
             try:

@@ -9,7 +9,6 @@ from threading import Thread
 from typing import Any
 
 from cloud_server.access.callers import Login
-from cloud_server.access.certificates import Certificates
 from cloud_server.config import CloudConfig, Rest
 from cloud_server.errors import StartError
 from cloud_server.inference.answering import Answering
@@ -54,9 +53,9 @@ def serve(
             ws="none",
         )
         options.load()
-        if certificates := Certificates(config.tls) if config.tls else None:
+        if login.certificates:
             begun = meter.handshakes.labels("rest").inc
-            options.ssl = certificates.for_asyncio(begun, login.refused)
+            options.ssl = login.certificates.for_asyncio(begun, login.refused)
         server = uvicorn.Server(options)
         thread = Thread(target=server.run, args=([listener],), name="rest", daemon=True)
         thread.start()

@@ -42,8 +42,8 @@ REASONS = {
 """gRPC status -> reason of the result; every other status is a ``CLOUD_ERROR``."""
 FAULTS = {Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED, Status.RESOURCE_EXHAUSTED, Status.INTERNAL}
 """What the breaker counts as a failure. Any other refusal is the sample's fault, or the settings'."""
-GONE = {Status.NOT_FOUND, Status.UNIMPLEMENTED}
-"""The server is not the one that proved itself."""
+GONE = {Status.NOT_FOUND, Status.UNIMPLEMENTED, Status.UNAUTHENTICATED, Status.PERMISSION_DENIED}
+"""The server is not the one that proved itself, or we are to it no more who we were."""
 DOUBTFUL = {Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED, Status.CANCELLED}
 """The server may be gone."""
 

@@ -82,7 +82,7 @@ class Line:
                 self._streams = False
         if owed is None:
             return
-        if status in DECLINED:
+        if status in DECLINED or status is Status.UNAUTHENTICATED:  # the token that opened it has expired
             self._instead(owed)
         else:
             owed.end(Status.UNAVAILABLE, f"{status.name}: {details}")

@@ -11,7 +11,7 @@ from threading import Event, Thread
 import grpc
 
 from edge_node.config import Cloud
-from edge_node.errors import ModelMismatch
+from edge_node.errors import ModelMismatch, NodeError
 from edge_node.fallback.breaker import Breaker, State
 from edge_node.fallback.forecast import Forecast
 from edge_node.fallback.line import Line
@@ -102,8 +102,9 @@ class Prober:
 
     def _look(self, timeout: float) -> bool:
         """Whether the cloud is there with the right model. ``ModelMismatch`` if it has another."""
-        if anew := self._breaker.state is State.OPEN:
-            self._renew()
+        anew = self._breaker.state is State.OPEN
+        if anew and not self._renewed():
+            return False
         try:
             name = verify(self._channel, self._settings, self._artifact, timeout)
         except grpc.RpcError as error:
@@ -120,10 +121,18 @@ class Prober:
             self._breaker.seen()
         return True
 
-    def _renew(self) -> None:
-        """A connection that hangs may go on hanging, for as long as TCP waits before it sends again."""
+    def _renewed(self) -> bool:
+        """A connection that hangs may go on hanging, for as long as TCP waits before it sends again.
+
+        A new one reads its certificates anew, and is not made of files that cannot be used at the moment.
+        """
         self._disconnect()
-        self._connect()
+        try:
+            self._connect()
+        except NodeError as error:
+            self.lose(str(error))
+            return False
+        return True
 
     def _connect(self) -> None:
         self._channel = open_channel(self._settings)

@@ -76,6 +76,19 @@ class Change:
         self.size -= part.size
         return part
 
+    def shed(self, policy: str, most: int) -> tuple[int, list[Held]]:
+        """Down to ``most`` bytes, results go by the policy, then the surest inputs: how many, and which."""
+        rows, homeless = 0, []
+        while policy != "reject" and self.size > most and self.rows:
+            row = self.rows.popleft() if policy == "drop_oldest" else self.rows.pop()
+            self.size -= len(row.payload)
+            rows += 1
+        while self.size > most and self.holds:
+            surest = self.holds.pop(max(self.holds, key=lambda seq: self.holds[seq].confidence))
+            self.size -= len(surest.payload)
+            homeless.append(surest)
+        return rows, homeless
+
     def absorb(self, later: "Change") -> None:
         """Take what came after this as well: the two become one transaction."""
         self.rows += later.rows

@@ -13,10 +13,11 @@ from edge_node.metrics import Meter
 from edge_node.outbox import recovery, salvage
 from edge_node.outbox.change import Change, Row
 from edge_node.outbox.clock import Lifetime
+from edge_node.outbox.database import passing
 from edge_node.outbox.files import DATABASE, Ballast, Testimony, Witness
 from edge_node.outbox.format import State
 from edge_node.outbox.reader import Reader
-from edge_node.outbox.store import Bounds, passing
+from edge_node.outbox.store import Bounds
 
 RETRY = 1.0
 """Seconds between attempts at a disk that takes nothing."""

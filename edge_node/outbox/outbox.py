@@ -238,17 +238,10 @@ class Outbox:
         self._wake.set()
 
     def _shed(self) -> None:
-        """Memory is full as well: by the policy, the oldest or the newest result goes."""
-        rows = self._pending.rows
-        while self._settings.policy != "reject" and self._pending.size > MEMORY and rows:
-            row = rows.popleft() if self._settings.policy == "drop_oldest" else rows.pop()
-            self._pending.size -= len(row.payload)
-            self._meter.dropped["disk"].inc()
-        holds = self._pending.holds
-        while self._pending.size > MEMORY and holds:
-            surest = holds.pop(max(holds, key=lambda seq: holds[seq].confidence))
-            self._pending.size -= len(surest.payload)
-            self._homeless.append(surest)
+        """Memory is full as well."""
+        rows, homeless = self._pending.shed(self._settings.policy, MEMORY)
+        self._meter.dropped["disk"].inc(rows)
+        self._homeless += homeless
 
     def _run(self) -> None:
         due = 0.0

@@ -6,8 +6,8 @@ from threading import Lock
 from typing import Any
 
 from edge_node.outbox.change import Held, Row
+from edge_node.outbox.database import connect
 from edge_node.outbox.format import seal, seal_held
-from edge_node.outbox.store import connect
 
 Spoilt = Callable[[int], None]
 """Told the number of a row that is not what was written."""

@@ -12,10 +12,11 @@ from edge_node.errors import OutboxError
 from edge_node.metrics import Meter
 from edge_node.outbox import salvage
 from edge_node.outbox.clock import Lifetime
+from edge_node.outbox.database import Damaged, passing
 from edge_node.outbox.files import BESIDE, DATABASE, OUTDATED, Ballast, Testimony, sync
 from edge_node.outbox.format import State
 from edge_node.outbox.salvage import Found
-from edge_node.outbox.store import Damaged, Store, passing
+from edge_node.outbox.store import Store
 
 QUARANTINE = "damaged"
 KEPT = 2

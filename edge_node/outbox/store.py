@@ -6,15 +6,16 @@ opened a store uses it.
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from math import ceil
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from edge_node.outbox.change import Change, Held, Row
+from edge_node.outbox.database import Connection, Damaged, connect
 from edge_node.outbox.format import SCHEMA, State, decode_state, encode_state, seal, seal_dead, seal_held
 
 CHECKPOINT = 256
@@ -35,42 +36,6 @@ DELETE FROM result WHERE seq IN (SELECT seq FROM result ORDER BY seq LIMIT ?)
 RETURNING length(payload)"""
 
 
-class Connection(Protocol):
-    """What a store needs of a connection: ``sqlite3`` has it, and so has the simulator of power cuts."""
-
-    def execute(self, sql: str, parameters: Sequence[Any] = ..., /) -> Any: ...
-    def executemany(self, sql: str, parameters: Iterable[Any], /) -> Any: ...
-    def close(self) -> None: ...
-
-
-class Damaged(Exception):
-    """The database is not what it was when it was written: says in what."""
-
-
-_PASSING = {
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_PERM,
-    sqlite3.SQLITE_PROTOCOL,
-}
-_NOT_PASSING = {
-    sqlite3.SQLITE_IOERR_SHORT_READ,
-    sqlite3.SQLITE_IOERR_READ,
-    sqlite3.SQLITE_IOERR_DATA,
-    sqlite3.SQLITE_IOERR_CORRUPTFS,
-}
-
-
-def passing(error: Exception) -> bool:
-    """Whether the disk refuses only for now; otherwise what is on it is damaged."""
-    code = getattr(error, "sqlite_errorcode", None)
-    return code is not None and code & 0xFF in _PASSING and code not in _NOT_PASSING
-
-
 class Bounds(NamedTuple):
     """What may wait."""
 
@@ -78,11 +43,6 @@ class Bounds(NamedTuple):
     max_rows: int
     max_bytes: int
     max_age: float
-
-
-def connect(path: Path) -> Connection:
-    """A connection whose transactions are ours to begin and end, for any one thread."""
-    return sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
 
 
 class Store:

@@ -88,9 +88,8 @@ class Period:
     """The latest that this machine woke us up, in seconds: nobody on it can be more punctual."""
 
     def lateness(self) -> float:
-        """Seconds past the deadline of the sample in a thousand that was answered last."""
-        late = sorted(result.latency_ms.total / 1e3 - DEADLINE for result in self.results)
-        return late[min(len(late) - 1, int(0.999 * len(late)))]
+        """Seconds past the deadline of the fifth from last: a busy machine stalls one or two at random."""
+        return sorted(result.latency_ms.total / 1e3 - DEADLINE for result in self.results)[-5]
 
     def reasons(self) -> set[Reason]:
         return {result.reason for result in self.results}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_node.bookmark import OrderedBookmark
-from edge_node.outbox.store import Connection
+from edge_node.outbox.database import Connection
 from protos import result as contract
 from tests.outboxes import Box
 

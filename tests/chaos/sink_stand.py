@@ -36,12 +36,12 @@ class Stand:
         return int(ask(self.database, "SELECT count(*) - count(DISTINCT id) FROM results")[0][0])
 
     def samples(self, node: str) -> list[str]:
-        """Whose results they are, in the order in which they were first published."""
+        """Whose results they are, in the order of their numbers."""
         found = ask(self.database, f"SELECT payload FROM results WHERE node = '{node}' ORDER BY seq")
         return [contract.decode(payload.encode()).sample for (payload,) in found]
 
     def seqs(self, node: str) -> list[int]:
-        """Numbers of a node's results, in the order in which they were first published."""
+        """Numbers of a node's results, in order."""
         found = ask(self.database, f"SELECT seq FROM results WHERE node = '{node}' ORDER BY seq")
         return [seq for (seq,) in found]
 

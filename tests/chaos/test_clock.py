@@ -1,4 +1,4 @@
-"""Wall clocks that jump: no result is dropped for an age that it does not have, none is out of order."""
+"""Wall clocks that jump: no result ages, none is out of order, and nothing takes less than no time."""
 
 import json
 import subprocess
@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from protos.artifact import Artifact
 from tests.nodes import environment
 from tests.services import require
 
@@ -36,10 +37,34 @@ with box(Path(sys.argv[1]), max_age=3600) as outbox:
 """
 
 
+NODE = """
+import json, sys, time
+from pathlib import Path
+import numpy as np
+from protos import artifact
+from tests import nodes
+
+folder, edge = map(Path, sys.argv[1:])
+wall, told = [], []
+with nodes.opened(nodes.settings(folder, artifact.load(edge))) as node:
+    for _ in range(20):
+        before = time.time()
+        took = node.infer(np.array([0, 5, 0], np.float32)).latency_ms
+        wall.append(time.time() - before)
+        told += [took.edge, took.total]
+print(json.dumps({"wall": wall, "told": told}))
+"""
+
+
 def life(folder: Path, clock: str, measure: str = "boot") -> Any:
     """A run of an outbox by another wall clock: what it saw of it, and what it made of it."""
+    return run(clock, LIFE, folder, measure)
+
+
+def run(clock: str, script: str, *arguments: str | Path) -> Any:
+    """What a script prints by another wall clock."""
     fake = [str(require("faketime")), "-m", "--exclude-monotonic", "-f", clock]
-    command = [*fake, sys.executable, "-c", LIFE, str(folder), measure]
+    command = [*fake, sys.executable, "-c", script, *map(str, arguments)]
     ended = subprocess.run(command, capture_output=True, check=False, text=True, env=environment())
     assert ended.returncode == 0, ended.stderr
     return json.loads(ended.stdout)
@@ -72,3 +97,10 @@ def test_a_clock_that_jumps_ages_nothing(tmp_path: Path, clocks: list[str]) -> N
 def test_an_age_by_the_wall_clock_would(tmp_path: Path) -> None:
     life(tmp_path, "+0", "wall")
     assert life(tmp_path, f"+{DAY}s", "wall")["early"] == 10
+
+
+@pytest.mark.parametrize("clock", ["-0 i-1000", "@2038-01-19 03:14:07"], ids=["backwards", "2038"])
+def test_nothing_takes_less_than_no_time(tmp_path: Path, artifact: Artifact, clock: str) -> None:
+    seen = run(clock, NODE, tmp_path, artifact.directory)
+    assert min(seen["told"]) > 0
+    assert (min(seen["wall"]) < 0) == clock.startswith("-"), "the control: by the wall clock it would"

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from deploy.demo.processes import wait_until
+from edge_node.node import EdgeNode
 from protos.artifact import Artifact, load
 from protos.result import Reason
 from tests.chaos.cloud_stand import DEADLINE, FAULTS, Plain, feed, recovery, stand
@@ -22,6 +23,11 @@ def edge(tmp_path: Path) -> Artifact:
     return load(artifacts(tmp_path).joinpath("edge"))
 
 
+def works(node: EdgeNode) -> bool:
+    """Whether edge and cloud answer every sample, or soon do: a busy machine may be saturated at first."""
+    return wait_until(lambda: feed(node, 0.5).reasons() == {Reason.CONFIDENT, Reason.CLOUD}, PATIENCE)
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_sample_is_answered_in_time_and_the_cloud_is_found_again(
     tmp_path: Path, edge: Artifact, fault: str
@@ -29,13 +35,12 @@ def test_every_sample_is_answered_in_time_and_the_cloud_is_found_again(
     with stand(tmp_path, fault) as cloud:
         to = {"target": cloud.target, "deadline": DEADLINE}
         with opened(settings(tmp_path, edge, cloud=to)) as node:
-            before = feed(node, 1.0)
-            assert before.reasons() == {Reason.CONFIDENT, Reason.CLOUD}, "the control: without the fault"
+            assert works(node), "the control: without the fault"
             cloud.strike()
             during = feed(node, 3.0)
             cloud.heal()
             recovery(node, BACK)
-            assert wait_until(lambda: feed(node, 0.2).reasons() == before.reasons(), PATIENCE)
+            assert works(node)
     assert during.lateness() <= GRACE + during.overslept
     assert Reason.CIRCUIT_OPEN in during.reasons()
     assert Reason.CONFIDENT in during.reasons()

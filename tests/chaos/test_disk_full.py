@@ -6,9 +6,15 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from deploy.demo.processes import wait_until
+from deploy.demo.processes import HOST, wait_until
+from protos.artifact import Artifact
+from tests.chaos.sink_stand import LONG, sink
+from tests.ledger import exposition, value
+from tests.mqtt import kill, mosquitto, restart
+from tests.nodes import opened, settings
 from tests.outboxes import PATIENCE, Box, box
 
 SIZE = 4 * 2**20
@@ -77,6 +83,42 @@ def test_a_full_disk_loses_what_it_counts_and_recovers(disk: Path, policy: str) 
         assert (disk / "box/ballast").stat().st_size == BALLAST
     with box(disk / "box", policy=policy, ballast=BALLAST) as outbox:
         assert outbox.recoveries() == 0
+
+
+def test_a_node_answers_throughout_and_what_is_not_in_the_store_was_counted(
+    disk: Path, tmp_path: Path, artifact: Artifact
+) -> None:
+    """A whole node: the broker is away, the disk fills up, both come back."""
+    with mosquitto(tmp_path, "allow_anonymous true") as broker, sink(broker, tmp_path) as stand:
+        told = {
+            "mqtt": {"host": HOST, "port": broker.port},
+            "outbox": {"path": str(disk / "box"), "linger": 0.01, "confirm": "sink", "ballast": BALLAST},
+        }
+        with opened(settings(tmp_path, artifact, **told)) as node:
+            made = 0
+
+            def answer() -> None:
+                nonlocal made
+                for _ in range(100):
+                    made += node.infer(np.array([0, 5, 0], np.float32)).label is not None
+
+            def metric(name: str, **labels: str) -> float:
+                return value(exposition(node.meter.registry), f"tidegate_{name}", **labels)
+
+            answer()
+            assert wait_until(lambda: metric("queued_results") == 0, LONG)
+            kill(broker)
+            fill(disk)
+            while not metric("dropped_results_total", reason="disk"):
+                answer()
+                assert made < 50_000, "a disk of 4 MB takes them all"
+            free(disk)
+            restart(broker)
+            assert wait_until(lambda: metric("queued_results") == 0, LONG)
+            answer()
+            assert wait_until(lambda: metric("queued_results") == 0, LONG)
+            assert stand.count("a") == made - metric("dropped_results_total")
+            assert stand.duplicates() == 0
 
 
 def test_a_full_disk_still_lets_go_of_what_was_confirmed(disk: Path) -> None:

@@ -8,9 +8,10 @@ from random import Random
 from typing import Any
 
 from edge_node.outbox.change import Change, Held, Row
+from edge_node.outbox.database import Connection, Damaged
 from edge_node.outbox.files import BESIDE, DATABASE
 from edge_node.outbox.format import State, seal
-from edge_node.outbox.store import Bounds, Connection, Damaged, Store
+from edge_node.outbox.store import Bounds, Store
 from tests.chaos.power import Disk, Event, PowerConnection, Recorder
 
 CUTS = 10_000

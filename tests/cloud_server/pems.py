@@ -45,7 +45,8 @@ class Pems:
     def tls(self, *, mutual: bool = True) -> dict[str, str]:
         """``[tls]`` of a server."""
         cert, key = self.issue("server")
-        return {"cert": str(cert), "key": str(key)} | ({"client_ca": str(self.ca)} if mutual else {})
+        own = {"cert": str(cert), "key": str(key)}
+        return own | ({"client_ca": str(self._write("clients.pem", self.authority))} if mutual else {})
 
     def _write(self, name: str, authority: trustme.CA) -> Path:
         authority.cert_pem.write_to_path(str(self.folder / name))

@@ -83,7 +83,7 @@ def whoami(**flags: object) -> Iterator[Whoami]:
     with Handlers(4, lambda: 4) as pool:
         server = grpc.server(pool, interceptors=[Interceptor(meter, login, Door(pool, 4, 100))])
         add_GRPCInferenceServiceServicer_to_server(servicer, server)
-        port = listening.open_port(server, settings, meter.handshakes.labels("grpc").inc)
+        port = listening.open_port(server, settings, login.certificates, meter.handshakes.labels("grpc").inc)
         server.start()
         try:
             with rest.serve(settings, servicer, mirror, meter, login) as url:

@@ -42,13 +42,3 @@ def nll(logits: NDArray[np.float64], classes: NDArray[np.int64], temperature: fl
     scaled = (logits - logits.max(axis=1, keepdims=True)) / temperature
     of_truth = np.take_along_axis(scaled, classes[:, np.newaxis], axis=1)[:, 0]
     return float((np.log(np.exp(scaled).sum(axis=1)) - of_truth).mean())
-
-
-def ece(logits: NDArray[np.float32], classes: NDArray[np.int64], temperature: float, bins: int = 15) -> float:
-    """Expected calibration error: mean distance of confidence and accuracy over equal bins of confidence."""
-    scaled = logits.astype(np.float64) / temperature
-    confidence = 1 / np.exp(scaled - scaled.max(axis=1, keepdims=True)).sum(axis=1)
-    right = logits.argmax(axis=1) == classes
-    member = np.minimum((confidence * bins).astype(np.int64), bins - 1)
-    distances = np.abs(np.bincount(member, confidence - right, bins))
-    return float(distances.sum() / len(logits))

@@ -9,9 +9,9 @@ from typing import Any
 from edge_node.bookmark import OrderedBookmark
 from edge_node.outbox import Held
 from edge_node.outbox.change import Change, Row
+from edge_node.outbox.database import Connection
 from edge_node.outbox.files import DATABASE
 from edge_node.outbox.format import decode_state
-from edge_node.outbox.store import Connection
 from tests.outboxes import box
 
 RESULTS = 100
