@@ -19,7 +19,7 @@ def show(title: str, rows: Sequence[Row], width: int = WIDTH) -> None:
     """Print rows that share their keys, as Markdown."""
     table = Table(*rows[0], box=box.MARKDOWN, title=title, title_justify="left")
     for row in rows:
-        table.add_row(*map(_text, row.values()))
+        table.add_row(*map(text, row.values()))
     Console(width=width).print(table)
 
 
@@ -44,5 +44,6 @@ def machine() -> dict[str, str]:
     }
 
 
-def _text(value: str | float) -> str:
+def text(value: str | float) -> str:
+    """A cell."""
     return value if isinstance(value, str) else f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"

@@ -53,6 +53,7 @@ def mlserver(folder: Path, model: Path, *, threads: int = 1, workers: int = 0) -
                 "http_port": http,
                 "grpc_port": port,
                 "metrics_port": metrics,
+                "metrics_dir": str(folder),
                 "parallel_workers": workers,
                 "debug": False,
                 "grpc_max_message_length": 1 << 30,

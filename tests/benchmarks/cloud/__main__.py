@@ -9,6 +9,7 @@ import msgspec
 from tests.benchmarks import table
 from tests.benchmarks.cloud import idle, report, rounds
 from tests.benchmarks.cloud.contenders import CASES, ECHO, OURS
+from tests.benchmarks.cloud.promises import Kept
 from tests.benchmarks.cloud.rounds import Pace
 
 FOUND = Path(__file__).parents[3] / ".demo/bench-cloud"
@@ -29,26 +30,32 @@ def main() -> None:
     )
     given = parser.parse_args()
     for case in given.cases or (*CASES, "idle"):
-        title, found = _measure(case, quick=given.quick)
-        table.show(title, found, WIDTH)
+        kept = _measure(case, quick=given.quick)
+        table.show(kept.title, kept.rows, WIDTH)
         if not given.quick:
-            _keep(case, title, found)
+            _keep(case, kept)
     if not given.quick:
         report.write(FOUND)
 
 
-def _measure(case: str, *, quick: bool) -> tuple[str, list[table.Row]]:
+def _measure(case: str, *, quick: bool) -> Kept:
     only = FEW if quick else frozenset[str]()
     with TemporaryDirectory() as folder:
         if case == "idle":
-            return idle.TITLE, idle.measure(Path(folder), 1 if quick else idle.STARTS, only)
+            found = idle.measure(Path(folder), 1 if quick else idle.STARTS, only)
+            return Kept(title=idle.TITLE, rows=[dict(it) for it in found], machine=report.machine())
         measured = rounds.measure(CASES[case], Path(folder), QUICK if quick else FULL, only)
-        return CASES[case].title, rounds.rows(measured)
+    return Kept(
+        title=CASES[case].title,
+        rows=[dict(it) for it in rounds.rows(measured)],
+        machine=report.machine(),
+        rates={name: [it[name].done.rate for it in measured] for name in measured[0]},
+        p50={name: [it[name].done.p50 for it in measured] for name in measured[0]},
+    )
 
 
-def _keep(case: str, title: str, found: list[table.Row]) -> None:
+def _keep(case: str, kept: Kept) -> None:
     FOUND.mkdir(parents=True, exist_ok=True)
-    kept = report.Kept(title=title, rows=[dict(it) for it in found], machine=report.machine())
     (FOUND / f"{case}.json").write_bytes(msgspec.json.format(msgspec.json.encode(kept)))
 
 

@@ -88,7 +88,7 @@ class Case:
         return f"{self.net.__name__}, {3 * 4 * self.pixels**2:,} bytes a request, {callers}"
 
 
-_STREAMS = {STREAM: OURS, "Triton, stream": "Triton"}
+_STREAMS = {STREAM: OURS, "Triton, stream": "Triton", f"{ECHO}, stream": ECHO}
 CASES = {
     "small-16": Case(nets.small, 96, 16, CROWD, {}),
     "mid-16": Case(nets.mid, 224, 16, CROWD, {}),

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import AsyncIterator
 
 import grpc
 import numpy as np
@@ -10,6 +11,7 @@ from protos import codec
 from protos import inference_pb2 as pb
 
 ANSWER = codec.response("echo", "1", "", {"logits": np.zeros((1, 10), np.float32)}).SerializeToString()
+FRAMED = pb.ModelStreamInferResponse(infer_response=pb.ModelInferResponse.FromString(ANSWER))
 READY = pb.ModelReadyResponse(ready=True).SerializeToString()
 
 
@@ -20,10 +22,20 @@ def _says(response: bytes) -> "grpc.RpcMethodHandler[bytes, bytes]":
     return grpc.unary_unary_rpc_method_handler(say)
 
 
+async def _stream(requests: AsyncIterator[bytes], _context: object) -> AsyncIterator[bytes]:
+    framed = FRAMED.SerializeToString()
+    async for _ in requests:
+        yield framed
+
+
 async def main() -> None:
     """Answer until the process is ended."""
     server = grpc.aio.server()
-    handlers = {"ModelInfer": _says(ANSWER), "ModelReady": _says(READY)}
+    handlers = {
+        "ModelInfer": _says(ANSWER),
+        "ModelReady": _says(READY),
+        "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(_stream),
+    }
     name = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
     server.add_insecure_port(f"127.0.0.1:{sys.argv[1]}")

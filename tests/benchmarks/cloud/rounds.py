@@ -121,5 +121,5 @@ def _turn(client: Client, task: Task, peers: Mapping[str, Peer], seconds: float)
 def _agree(answers: Mapping[str, Done]) -> None:
     truth = next(iter(answers.values())).logits
     for name, done in answers.items():
-        if name != ECHO and not np.allclose(done.logits, truth, rtol=1e-3, atol=1e-3):
+        if not name.startswith(ECHO) and not np.allclose(done.logits, truth, rtol=1e-3, atol=1e-3):
             raise SystemExit(f"{name} gives another answer than the network itself")
