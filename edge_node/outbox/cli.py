@@ -13,7 +13,7 @@ from edge_node import config
 from edge_node.errors import NodeError, OutboxError
 from edge_node.outbox.change import DeadLetter
 from edge_node.outbox.clock import Lifetime
-from edge_node.outbox.files import DATABASE, folder, locked
+from edge_node.outbox.files import DATABASE, HEARD, folder, locked
 from edge_node.outbox.format import State, decode_state, encode_state
 
 
@@ -50,6 +50,7 @@ def _show(database: sqlite3.Connection, where: Path, numbers: Sequence[int]) -> 
     print(
         f"waiting       {_amount(count, 'result', size)}{f', the oldest {_age(now - born)}' if count else ''}"
     )
+    print(f"results sink  {'heard: its word ends the wait' if (where / HEARD).exists() else 'never heard'}")
     print(f"held inputs   {_amount(inputs, 'input', input_bytes)}")
     letters = [letter for letter in _dead(database) if not numbers or letter.number in numbers]
     print(f"dead letters  {_amount(len(letters), 'result', sum(len(letter.payload) for letter in letters))}")

@@ -35,6 +35,13 @@ def test_it_shows_what_waits_and_what_was_given_up(filled: Path) -> None:
     assert "larger than the broker takes\n" in ended.stdout
 
 
+def test_it_shows_whether_there_is_a_sink_to_wait_for(filled: Path) -> None:
+    assert "results sink  never heard\n" in command(filled).stdout
+    with box(filled / "box") as outbox:
+        outbox.confirmation.hear()
+    assert "results sink  heard: its word ends the wait\n" in command(filled).stdout
+
+
 def test_it_reads_beside_a_running_node(filled: Path) -> None:
     with box(filled / "box") as outbox:
         outbox.put(1)
