@@ -8,7 +8,6 @@ import logging
 import math
 import random
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from threading import Event, Thread
@@ -20,9 +19,9 @@ import paho.mqtt.client as paho
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
-from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge_node.broker import mqtt
+from edge_node.broker.inbound import Inbound
 from edge_node.broker.traffic import OWN, Incoming, Message, Outgoing
 from edge_node.config import Mqtt
 from edge_node.errors import NodeError
@@ -40,8 +39,6 @@ _TICK = 1.0
 """Seconds between looks at the keep-alive when nothing else happens."""
 _FLUSH_PAUSE = 0.1
 """Seconds between attempts while a stopping node still has results to send."""
-_SESSION_EXPIRY = 3600
-"""Seconds for which the broker keeps what sensors send to a node that is away."""
 
 _CALLBACKS = ("on_connect", "on_disconnect", "on_publish", "on_subscribe", "on_message")
 
@@ -65,11 +62,9 @@ class Connection:
         self._client = self._make_client()
         self._loop: mqtt.Loop | None = None
         self._outgoing: Outgoing | None = None
-        self._incoming: Incoming | None = None
-        self._listening: dict[str, Callable[[bytes], None]] = {}
+        self._inbound = Inbound()
         self._report: tuple[str, float, Callable[[], bytes]] | None = None
         self._report_at = -math.inf
-        self._receipts: deque[int] = deque()
         self._under_way: dict[int, Message] = {}
         self._published: dict[int, float] = {}
         self._connected = self._useful = False
@@ -104,11 +99,11 @@ class Connection:
 
     def subscribe(self, incoming: Incoming) -> None:
         """Hand over what arrives there; said once, before entering."""
-        self._incoming = incoming
+        self._inbound.incoming = incoming
 
     def listen(self, topic: str, handler: Callable[[bytes], None]) -> None:
         """Hand over what arrives at this topic, on the connection's thread; said before entering."""
-        self._listening[topic] = handler
+        self._inbound.listening[topic] = handler
 
     def report(self, topic: str, every: float, make: Callable[[], bytes]) -> None:
         """Publish what this makes at QoS 0, every so many seconds while connected; said before entering."""
@@ -116,7 +111,7 @@ class Connection:
 
     def receipt(self, mid: int) -> None:
         """Acknowledge a message of ``Incoming``; from any thread."""
-        self._receipts.append(mid)
+        self._inbound.receipts.append(mid)
         self.wake()
 
     def wake(self) -> None:
@@ -128,7 +123,7 @@ class Connection:
         if not self._closing.is_set():
             return False
         idle = not self._under_way and (self._outgoing is None or self._outgoing.idle())
-        return (idle and not self._receipts) or time.monotonic() >= self._flush_until
+        return (idle and not self._inbound.receipts) or time.monotonic() >= self._flush_until
 
     def _run(self, loop: mqtt.Loop) -> None:
         first, most = BACK_OFF
@@ -175,14 +170,12 @@ class Connection:
         client.will_set(self._death.topic, self._death.payload, qos=1, retain=True)
         for callback in _CALLBACKS:
             setattr(client, callback, getattr(self, f"_{callback}"))
-        session = {}
-        if self._incoming:
-            session = {"SessionExpiryInterval": _SESSION_EXPIRY, "ReceiveMaximum": self._incoming.at_once}
+        session = self._inbound.session()
         client.connect(
             self._settings.host,
             self._settings.port,
             mqtt.KEEP_ALIVE,
-            clean_start=self._incoming is None,
+            clean_start=not session,
             properties=mqtt.properties(PacketTypes.CONNECT, **session),
         )
 
@@ -190,8 +183,7 @@ class Connection:
         """Send what may go now; the seconds after which there may be more, if nobody wakes us."""
         if self._connected:
             self._send_report()
-        while self._connected and self._receipts:
-            self._client.ack(self._receipts.popleft(), qos=1)
+            self._inbound.acknowledge(self._client)
         while self._connected and self._outgoing and len(self._under_way) < self._window:
             message = self._outgoing.next(busy=bool(self._under_way))
             if not isinstance(message, Message):
@@ -252,19 +244,8 @@ class Connection:
         )
         if self._outgoing:
             self._outgoing.begin()
-        self._subscribe(client, resumed=flags.session_present)
+        self._inbound.begin(client, resumed=flags.session_present)
         return self._say("is connected", logging.INFO)
-
-    def _subscribe(self, client: paho.Client, *, resumed: bool) -> None:
-        filters = [(topic, SubscribeOptions(qos=0)) for topic in self._listening]
-        if self._incoming:
-            self._receipts.clear()
-            self._incoming.begin(resumed=resumed)
-            once = SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
-            filters.append((self._incoming.topic, SubscribeOptions(qos=1, retainHandling=once)))
-        if filters:
-            client.subscribe(filters)
-        self._filters = [topic for topic, _ in filters]
 
     def _on_disconnect(self, _client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         if self._connected and not self._closing.is_set():
@@ -287,16 +268,11 @@ class Connection:
     def _on_subscribe(
         self, _client: Any, _data: Any, _mid: int, reasons: list[Any], _properties: Any
     ) -> None:
-        for topic, reason in zip(self._filters, reasons, strict=False):
-            if reason.is_failure:
-                self._say(f"refuses the subscription to {topic}: {reason}", logging.ERROR)
+        for topic, reason in self._inbound.refused(reasons):
+            self._say(f"refuses the subscription to {topic}: {reason}", logging.ERROR)
 
     def _on_message(self, _client: Any, _data: Any, message: paho.MQTTMessage) -> None:
-        if handler := self._listening.get(message.topic):
-            handler(bytes(message.payload))
-        elif self._incoming:
-            self._useful = True
-            self._incoming.take(message)
+        self._useful |= self._inbound.take(message)
 
     def _say(self, what: str, level: int = logging.WARNING) -> None:
         """Log a change of state once."""
