@@ -1,6 +1,8 @@
 """``make bench-cloud``: tables on the screen, the figures in ``.demo``, and the report of all cases."""
 
 import argparse
+import signal
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,7 +15,7 @@ from tests.benchmarks.cloud.promises import Kept
 from tests.benchmarks.cloud.rounds import Pace
 
 FOUND = Path(__file__).parents[3] / ".demo/bench-cloud"
-FULL, QUICK = Pace(5, 2.0), Pace(1, 0.2)
+FULL, QUICK = Pace(5, 1.5), Pace(1, 0.2)
 WIDTH = 150
 FEW = frozenset({OURS, ECHO})
 """Who is in a quick run: those for whom nothing has to be installed."""
@@ -29,6 +31,7 @@ def main() -> None:
         "--quick", action="store_true", help="one short round of our server alone: does it work?"
     )
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended, and so are all servers"))
     for case in given.cases or (*CASES, "idle"):
         kept = _measure(case, quick=given.quick)
         table.show(kept.title, kept.rows, WIDTH)
