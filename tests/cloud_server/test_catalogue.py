@@ -266,7 +266,7 @@ def test_unloaded_is_not_found_not_healthy_and_can_come_back(serve: Serve, folde
         asked = health_pb2.HealthCheckRequest(service="net")
         assert health.Check(asked).status == health_pb2.HealthCheckResponse.SERVING
         unload(stub)
-        with pytest.raises(grpc.RpcError, match="no model 'net', there is"):
+        with pytest.raises(grpc.RpcError, match="no model 'net' is served"):
             answer(stub)
         assert health.Check(asked).status == health_pb2.HealthCheckResponse.NOT_SERVING
         load(stub)
