@@ -27,6 +27,8 @@ from tests.ledger import exposition, results_by_reason
 
 PATIENCE = 20.0
 """Seconds; only a broken node needs them."""
+LONGEST = 120.0
+"""Seconds for a command that ends by itself: some take three of a core that twenty others want, too."""
 COMMAND = [sys.executable, "-m", "edge_node.cli"]
 
 
@@ -83,7 +85,7 @@ def finished(
         input=stdin,
         capture_output=True,
         check=False,
-        timeout=PATIENCE,
+        timeout=LONGEST,
         env=environment(**environ),
     )
     assert b"Traceback" not in ended.stderr, ended.stderr.decode()
