@@ -6,18 +6,18 @@ from protos import artifact
 
 
 def kept(comparison: Comparison) -> str:
-    """What was promised, what happened, in two lines; or that nothing was promised."""
+    """What was promised, what weakens it, what happened, a line each; or that nothing was promised."""
     found = certificate.load(artifact.load(comparison.scenario.edge))
     if found is None:
         return "Certificate: none; `edge-node prepare certify` makes one."
-    if found.promise != "drop" or not comparison.scenario.labelled:
-        return f"Certificate: {found.verdict}"
-    kept = "kept" if comparison.drop <= found.epsilon else "did NOT keep"
-    return (
-        f"Certificate: {found.verdict}\n"
-        f"This run {kept} it: the hybrid {_away(comparison.drop)} cloud-only, "
-        f"{100 * found.epsilon:.1f} points below are allowed."
-    )
+    lines = [f"Certificate: {found.verdict}", *(f"Note: {it}." for it in found.warnings)]
+    if found.promise == "drop" and comparison.scenario.labelled:
+        kept = "kept" if comparison.drop <= found.epsilon else "did NOT keep"
+        lines.append(
+            f"This run {kept} it: the hybrid {_away(comparison.drop)} cloud-only, "
+            f"{100 * found.epsilon:.1f} points below are allowed."
+        )
+    return "\n".join(lines)
 
 
 def _away(drop: float) -> str:

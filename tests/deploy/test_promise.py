@@ -47,6 +47,10 @@ def test_a_run_is_held_to_the_promise(hybrid: int, cloud: int, words: str) -> No
     assert words in promise.kept(comparison(hybrid, cloud))
 
 
+def test_what_weakens_the_promise_is_told_with_it() -> None:
+    assert "Note: the promise is for further samples of these 33 groups" in promise.kept(comparison(90, 90))
+
+
 def test_without_labels_nothing_is_claimed_of_the_run() -> None:
     unlabelled = (Stream("a", {}, 100, None),)
     told = promise.kept(comparison(0, 0, streams=unlabelled))
