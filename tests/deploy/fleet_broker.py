@@ -69,7 +69,7 @@ def install(folder: Path, users: Sequence[str]) -> Broker:
 def _certify(folder: Path) -> None:
     """The broker's certificate and, as `ca.crt`, the authority that clients trust."""
     authority = trustme.CA()
-    certificate = authority.issue_cert(HOST)
+    certificate = authority.issue_cert(HOST, common_name="server")
     (folder / "certs").mkdir()
     authority.cert_pem.write_to_path(str(folder / "ca.crt"))
     certificate.private_key_pem.write_to_path(str(folder / "certs/server.key"))

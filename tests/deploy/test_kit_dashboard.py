@@ -176,7 +176,7 @@ def certified(folder: Path) -> Artifact:
 def pems(folder: Path) -> dict[str, str]:
     """A certificate for this machine, and the authority it is from."""
     authority = trustme.CA()
-    issued = authority.issue_cert(HOST)
+    issued = authority.issue_cert(HOST, common_name="node")
     paths = {name: folder / f"{name}.pem" for name in ("ca", "cert", "key")}
     authority.cert_pem.write_to_path(str(paths["ca"]))
     issued.cert_chain_pems[0].write_to_path(str(paths["cert"]))

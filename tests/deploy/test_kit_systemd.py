@@ -103,6 +103,7 @@ CLOUD_TOML = """
 models = [{{ path = "cloud" }}]
 server = {{ port = 0 }}
 metrics = {{ port = 0 }}
+tls = {{ client_ca = "ca.crt" }}
 [fleet]
 mqtt = {{ host = "{host}", port = {port}, username = "sink", tls = {{ ca = "ca.crt" }} }}
 watch = {{ username = "watch" }}
@@ -113,9 +114,12 @@ node = {{ site = "lab", name = "a" }}
 model = {{ path = "edge", threads = 2 }}
 source = {{ kind = "array", path = "samples.npy" }}
 gate = {{ policy = "always_cloud" }}
-cloud = {{ target = "{cloud}", deadline = {wait}, tls = {{ ca = "ca.crt" }} }}
 mqtt = {{ host = "{host}", port = {port}, username = "lab/a", tls = {{ ca = "ca.crt" }} }}
 metrics = {{ port = 0 }}
+[cloud]
+target = "{cloud}"
+deadline = {wait}
+tls = {{ ca = "ca.crt", cert = "certs/server.crt", key = "certs/server.key" }}
 """
 
 

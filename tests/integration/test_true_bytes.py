@@ -99,7 +99,7 @@ def stand(folder: Path, *, encrypted: bool) -> Iterator[Stand]:
 def pems(folder: Path) -> dict[str, Path]:
     """An authority and a certificate for this machine."""
     authority = trustme.CA()
-    issued = authority.issue_cert(HOST)
+    issued = authority.issue_cert(HOST, common_name="node")
     authority.cert_pem.write_to_path(str(folder / "ca.pem"))
     issued.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
     issued.private_key_pem.write_to_path(str(folder / "key.pem"))
