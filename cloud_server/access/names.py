@@ -64,8 +64,8 @@ def in_header(forwarded: str) -> str | None:
     if not _WHOLE.fullmatch(forwarded) or -1 in places or places != sorted(places):
         return None  # not what a proxy writes: something of a name's own may stand in it
     return _first(
-        (value for key, value in found if key == "URI"),
-        (value for key, value in found if key == "DNS"),
+        (value for key, value in found if key == "URI" and value),  # empty: the certificate has none
+        (value for key, value in found if key == "DNS" and value),
         (name for key, value in found if key == "Subject" for name in _common_names(value)),
     )
 

@@ -123,6 +123,7 @@ def test_of_two_headers_none_counts(ask: Ask) -> None:
         ('Hash=1;Subject="CN=a",Hash=2;Subject="CN=b"', None),
         ("Hash=1;DNS=a;URI=urn:victim", None),
         ("Hash=1;DNS=a;Owner=b", None),
+        ('Hash=1;Subject="O=x";URI=;DNS=cam-1', "cam-1"),
         ("Hash=1;URI=", None),
         ("Hash=1;URI=a b", None),
         ('Hash=1;Subject="CN=a', None),
