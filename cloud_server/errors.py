@@ -128,8 +128,8 @@ class TooLarge(BadInput):
 class Expired(RequestError):
     """The time that the caller had is over before the model ran."""
 
-    def __init__(self) -> None:
-        super().__init__("the request's time was over before the model could run")
+    def __init__(self, problem: str = "the request's time was over before the model could run") -> None:
+        super().__init__(problem)
 
 
 class Gone(RequestError):

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 
 from cloud_server.access.callers import NOBODY, OPEN, Caller, Login, acting
 from cloud_server.errors import Unauthenticated, refusal
-from cloud_server.inference import door, streaming
+from cloud_server.inference import door, messages, streaming
 from cloud_server.inference.door import Door
 from cloud_server.metrics import Meter
 
@@ -98,6 +98,7 @@ def _guarded(handler: Any, who: Who, hear: Callable[[float], object]) -> Answer:
     def guarded(request: bytes, context: grpc.ServicerContext) -> bytes:
         hear(context.time_remaining())
         try:
+            messages.check(request)
             with acting(who(context)):
                 response: bytes = serialise(behave(parse(request), context))
         except Exception as error:  # noqa: BLE001 - nothing but a status leaves the server

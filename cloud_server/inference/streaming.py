@@ -14,7 +14,7 @@ import grpc
 
 from cloud_server.access.callers import Login, acting
 from cloud_server.errors import Full, RequestError, refusal
-from cloud_server.inference import door
+from cloud_server.inference import door, messages
 from cloud_server.metrics import Meter
 from protos import inference_pb2 as pb
 
@@ -84,6 +84,7 @@ class Streams:
         answer, request = pb.ModelStreamInferResponse(), pb.ModelInferRequest()
         with meter.in_flight.track_inprogress():
             try:
+                messages.check(message)
                 request.ParseFromString(message)
                 answer.infer_response.CopyFrom(self._infer(request, context))
             except Exception as error:  # noqa: BLE001 - nothing but a status leaves the server

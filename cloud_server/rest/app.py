@@ -12,12 +12,22 @@ from typing import Any
 import grpc
 import msgspec
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from cloud_server.access.callers import NOBODY, OPEN, Caller, Login, acting
-from cloud_server.errors import BadInput, Full, Late, Overloaded, TooLarge, UnknownModel, refusal
+from cloud_server.errors import (
+    BadInput,
+    Expired,
+    Full,
+    Gone,
+    Late,
+    Overloaded,
+    TooLarge,
+    UnknownModel,
+    refusal,
+)
 from cloud_server.inference import limits
 from cloud_server.inference.answering import Answering
 from cloud_server.inference.servicer import SERVICE
@@ -38,6 +48,8 @@ _HTTP = {
 """The status over HTTP of one over gRPC; 500 for any other."""
 _BY_ERROR: dict[type[Exception], int] = {TooLarge: 413, Full: 503, Late: 503}
 """Where gRPC has one status for what are two over HTTP."""
+PATIENCE = 30.0
+"""Seconds that a body may take to come: who says that it is longer than it is holds a place for no longer."""
 _SPLIT = "Inference-Header-Content-Length"
 
 _MODEL = "/v2/models/{of}"
@@ -133,11 +145,17 @@ class Rest:
         if (_number(request, "content-length") or 0) > most:
             raise TooLarge("the body", most)
         parts, size = list[bytes](), 0
-        async for part in request.stream():
-            parts.append(part)
-            size += len(part)
-            if size > most:
-                raise TooLarge("the body", most)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                async for part in request.stream():
+                    parts.append(part)
+                    size += len(part)
+                    if size > most:
+                        raise TooLarge("the body", most)
+        except ClientDisconnect:
+            raise Gone from None
+        except TimeoutError:
+            raise Expired(f"the body did not come within {PATIENCE:g} s") from None
         self._meter.received.inc(size)
         return b"".join(parts)
 

@@ -36,13 +36,15 @@ class Process:
 
 
 @contextmanager
-def started(folder: Path, *arguments: str | Path, **environ: str) -> Iterator[Process]:
+def started(
+    folder: Path, *arguments: str | Path, command: Sequence[str] = COMMAND, **environ: str
+) -> Iterator[Process]:
     """A server on free ports; killed on leaving, if it still runs."""
     log = folder / "stderr.log"
     with (
         log.open("w") as stderr,
         subprocess.Popen(
-            [*COMMAND, "run", "--port", "0", *map(str, arguments)],
+            [*command, "run", "--port", "0", *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,

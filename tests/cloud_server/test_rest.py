@@ -5,6 +5,7 @@ import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import numpy as np
 import pytest
 
 from cloud_server.errors import ListenError
+from cloud_server.rest import app
 from cloud_server.server import Running
+from deploy.demo.processes import wait_until
 from protos import artifact, image
 from tests.cloud_server.conftest import Serve
 from tests.cloud_server.graphs import plain
@@ -220,6 +223,27 @@ def test_a_body_that_is_too_large_is_not_read(served: tuple[str, Running]) -> No
 def test_a_body_that_is_packed_is_not_unpacked(address: str) -> None:
     status, answer, _ = ask(address, "v2/models/cloud/infer", b"x", {"Content-Encoding": "gzip"})
     assert (status, answer["error"].partition(":")[0]) == (400, "Content-Encoding")
+
+
+def test_a_body_that_does_not_come_ends(served: tuple[str, Running], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "PATIENCE", 0.1)
+    host, _, port = served[0].partition(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(b"POST /v2/models/cloud/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+        assert b" 504 " in connection.recv(1 << 16)
+
+
+def test_a_caller_that_hangs_up_early_is_no_error_of_ours(
+    served: tuple[str, Running], caplog: pytest.LogCaptureFixture
+) -> None:
+    address, running = served
+    host, _, port = address.partition(":")
+    labels = {"method": "REST ModelInfer", "code": "CANCELLED"}
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(b"POST /v2/models/cloud/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+    count = partial(running.meter.registry.get_sample_value, "tidegate_requests_total", labels)
+    assert wait_until(lambda: bool(count()), 20)
+    assert "internal error" not in caplog.text
 
 
 def test_calls_are_counted_beside_those_of_grpc(served: tuple[str, Running]) -> None:

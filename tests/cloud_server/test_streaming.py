@@ -28,11 +28,11 @@ ROW = np.ones((1, 3), np.float32)
 class Stream:
     """An open stream, bytes in."""
 
-    def __init__(self, channel: grpc.Channel) -> None:
+    def __init__(self, channel: grpc.Channel, seconds: float = 30) -> None:
         self._requests: SimpleQueue[bytes | None] = SimpleQueue()
         parse = pb.ModelStreamInferResponse.FromString
         multicallable: Any = channel.stream_stream(METHOD, None, parse)
-        self.call = multicallable(iter(self._requests.get, None), timeout=30)
+        self.call = multicallable(iter(self._requests.get, None), timeout=seconds)
 
     def ask(self, request: Any) -> pb.ModelStreamInferResponse:
         message = request if isinstance(request, bytes) else request.SerializeToString()
