@@ -28,7 +28,7 @@ from tests.cloud_server.striking import Striker, campaign, target
 from tests.models import cloud_artifact, linear
 
 REPORT = Path(__file__).parents[2] / "docs/reports/hostile-input.md"
-COUNT, VOLLEYS = 100_000, 1200
+COUNT, VOLLEYS, MUTANTS = 100_000, 500, 8
 EVERY = 0.02
 """Seconds between two calls of the other caller."""
 ROUNDS, BLOCK, PAUSE = 9, 250, 5.0
@@ -42,7 +42,8 @@ WORDS = """# Hostile input, as measured
 tensors of every datatype with shapes, sizes and contents that fit nearly or not at all, 2**63, NaN, damaged
 and empty messages, images cut short, changed, or small and huge once unfolded, gzip, JSON of all kinds,
 false lengths, other methods, bytes to the bare ports. One message goes as a call, in a stream and over REST
-(`tests/cloud_server/hostile.py`). The server is a process with eight models and its defaults.
+(`tests/cloud_server/hostile.py`), and each eight times more with bytes changed at random. The server is a
+process with eight models and its defaults.
 
 """
 
@@ -56,7 +57,7 @@ def main() -> None:
         idle, seeds = striker.peak(), 0
         began = time.monotonic()
         while striker.tally.total() < COUNT:
-            campaign(striker, VOLLEYS, seeds)
+            campaign(striker, VOLLEYS, seeds, mutants=MUTANTS)
             seeds += 1
         took, tally, peak = time.monotonic() - began, Counter(striker.tally), striker.peak()
         compared = _compare(striker, Path(folder))

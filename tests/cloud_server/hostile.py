@@ -2,8 +2,9 @@
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -351,6 +352,17 @@ def volleys(draw: st.DrawFn) -> tuple[Attack, ...]:
     if kind < 700:
         return by_grpc(draw(raws))
     return (draw(http_calls if kind < 850 else others if kind < 970 else sockets),)
+
+
+def mutant(attack: Attack, random: Random) -> Attack:
+    """The same with bytes changed, cut out, doubled, or cut off."""
+    body = bytearray(attack.body)
+    for _ in range(random.randint(1, 4)):
+        at, size = random.randint(0, len(body)), random.choice((1, 1, 2, 8, 40))
+        body[at : at + random.choice((0, size))] = random.choice(
+            (random.randbytes(size), b"", bytes(body[at : at + size]) * 2, b"\xff" * size)
+        )
+    return replace(attack, body=bytes(body))
 
 
 @st.composite

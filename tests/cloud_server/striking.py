@@ -8,13 +8,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import grpc
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from tests.cloud_server.hostile import LONG, SERVICE, Attack, volleys
+from tests.cloud_server.hostile import LONG, SERVICE, Attack, mutant, volleys
 from tests.cloud_server.process import COMMAND, Process, started
 from tests.cloud_server.test_rest import free_port
 from tests.cloud_server.test_streaming import Stream
@@ -181,9 +182,17 @@ def target(folder: Path, models: Sequence[Path], code: str = "") -> Iterator[Str
 
 
 def campaign(
-    striker: Striker, count: int, start: int, chosen: st.SearchStrategy[tuple[Attack, ...]] | None = None
+    striker: Striker,
+    count: int,
+    start: int,
+    chosen: st.SearchStrategy[tuple[Attack, ...]] | None = None,
+    mutants: int = 0,
 ) -> None:
-    """So many volleys, the same ones for the same ``start``; ``Found`` ends it."""
+    """So many volleys, the same ones for the same ``start``; ``Found`` ends it.
+
+    ``mutants``: each attack again so many times, damaged at random.
+    """
+    random = Random(start)
 
     @settings(
         max_examples=count,
@@ -196,6 +205,10 @@ def campaign(
     @given(volleys() if chosen is None else chosen)
     def strike(volley: tuple[Attack, ...]) -> None:
         for attack in volley:
-            striker.strike(attack)
+            for one in (
+                attack,
+                *(mutant(attack, random) for _ in range(mutants if len(attack.body) < OVERSIZE else 0)),
+            ):
+                striker.strike(one)
 
     strike()
