@@ -97,10 +97,10 @@ class Answering:
         return Answer(model.card, outputs, _facts(model.card, laps))
 
     def readers(self) -> int:
-        """Requests to read at once: as many as runs can take, or all, so as to put them in order."""
+        """Requests to read at once: for all runs and two more; or all, where there is an order to keep."""
         if self._turns.mixed:
             return self._runs + self._most
-        return self._runs + 2 * max((model.sizing.limit for model in self.repository), default=1)
+        return (self._runs + 2) * max((model.sizing.limit for model in self.repository), default=1)
 
     def _ran(self, model: Model, run: Run) -> None:
         self.statistics.ran(model.card, run)

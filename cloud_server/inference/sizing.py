@@ -8,12 +8,14 @@ below, and the neighbours of what is used are tried again now and then.
 from collections import deque
 from dataclasses import dataclass
 
-KNOWN = 8
+KNOWN = 16
 """Runs of a size until it is believed,"""
 MEMORY = 31
-"""of the last so many of which the median counts."""
+"""of the last so many of which the lower quartile counts: neighbours make a run slower, and never faster."""
 EVERY = 32
 """One run in so many tries another size."""
+GAIN = 0.95
+"""A larger size has to cost a sample less than this part of what smaller ones do: noise is no gain."""
 HANDOFF = 1e-4
 """Seconds that sharing has to save a sample, for what it costs to wait in a thread of one's own."""
 
@@ -63,16 +65,16 @@ class Sizing:
         if at >= len(self._sizes):
             return
         self._runs[at].append(run.cost / run.samples)
-        self._times[at] = sorted(self._runs[at])[len(self._runs[at]) // 2]
+        self._times[at] = sorted(self._runs[at])[len(self._runs[at]) // 4]
         self._choose()
 
     def _choose(self) -> None:
-        self._best, least = 0, self._times[0] - HANDOFF
+        self._best, least = 0, GAIN * self._times[0] - HANDOFF
         for at in range(1, len(self._sizes)):
             if not (self._known(at - 1) and self._known(at)):
                 break
             if self._times[at] <= least:
-                self._best, least = at, self._times[at]
+                self._best, least = at, GAIN * self._times[at]
 
     def _known(self, at: int) -> bool:
         return at < len(self._sizes) and len(self._runs[at]) >= KNOWN

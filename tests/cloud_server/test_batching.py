@@ -208,7 +208,7 @@ def test_statistics_count_runs_and_not_requests(serve: Serve, models: dict[str, 
         grpc.insecure_channel(running.address) as channel,
     ):
         stub: Any = GRPCInferenceServiceStub(channel)
-        for _ in range(8):  # the size of one is known, that of two is tried
+        for _ in range(16):  # the size of one is known, that of two is tried
             stub.ModelInfer(row)
         blocking = stub.ModelInfer.future(slow)
         assert wait_until(lambda: _in_flight(running) == 1, 10)
@@ -216,8 +216,8 @@ def test_statistics_count_runs_and_not_requests(serve: Serve, models: dict[str, 
             assert call.result().outputs
         blocking.result()
         (found,) = stub.ModelStatistics(pb.ModelStatisticsRequest(name="cloud")).model_stats
-    assert (found.inference_count, found.execution_count, found.inference_stats.success.count) == (10, 9, 10)
-    assert [(it.batch_size, it.compute_infer.count) for it in found.batch_stats] == [(1, 8), (2, 1)]
+    assert (found.inference_count, found.execution_count, found.inference_stats.success.count) == (18, 17, 18)
+    assert [(it.batch_size, it.compute_infer.count) for it in found.batch_stats] == [(1, 16), (2, 1)]
 
 
 def _in_flight(running: Any) -> float | None:

@@ -61,13 +61,13 @@ class Net:
         """The residual of a block."""
         self._then("Add", earlier)
 
-    def save(self, path: Path, classes: int) -> Path:
-        """Pooled and classified, as a file."""
-        self._then("GlobalAveragePool")
+    def save(self, path: Path, classes: int, *, pooled: bool = True) -> Path:
+        """Classified, as a file."""
+        if pooled:
+            self._then("GlobalAveragePool")
         self._then("Flatten")
-        self._nodes.append(
-            helper.make_node("MatMul", [self.at, self._random(self.channels, classes)], ["logits"])
-        )
+        features = self.channels if pooled else self.channels * self._pixels**2
+        self._nodes.append(helper.make_node("MatMul", [self.at, self._random(features, classes)], ["logits"]))
         x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3, self._pixels, self._pixels])
         logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", classes])
         graph = helper.make_graph(self._nodes, path.stem, [x], [logits], self._weights)
@@ -111,6 +111,12 @@ def mid(path: Path) -> Path:
             _bottleneck(net, expansion, channels, stride)
     net.conv(1280)
     return net.save(path, 1000)
+
+
+def wide(path: Path) -> Path:
+    """28 MB that are read for each run, however many share it; a sample is 110,592 bytes."""
+    net = Net(96)
+    return net.save(path, 256, pooled=False)
 
 
 def _bottleneck(net: Net, expansion: int, channels: int, stride: int) -> None:
