@@ -10,7 +10,7 @@ RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 FROM python:3.13-slim-bookworm
 RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
     --mount=type=bind,source=constraints.txt,target=/constraints.txt \
-    pip install --no-cache-dir --constraint /constraints.txt "$(echo /wheels/tidegate-*.whl)[cloud,images]"
+    pip install --no-cache-dir --constraint /constraints.txt "$(echo /wheels/tidegate-*.whl)[cloud,dashboard,images,rest]"
 # ONNX Runtime reports its use to its maker unless it is told not to.
 ENV ORT_DISABLE_TELEMETRY=1 PYTHONDONTWRITEBYTECODE=1 STATE_DIRECTORY=/var/lib/tidegate
 # A volume that is mounted here for the first time takes over whose folder this is.

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -60,6 +61,16 @@ def test_the_wheel_builds_from_what_the_first_stage_copies(dockerfile: Path, tmp
     (wheel,) = tmp_path.glob("tidegate-*.whl")
     packed = set(zipfile.ZipFile(wheel).namelist())
     assert {"edge_node/cli.py", "cloud_server/cli.py", "protos/inference_pb2.py"} <= packed
+
+
+def test_the_image_can_do_whatever_its_settings_say() -> None:
+    """The extras that sections of ``cloud.toml`` need; without one the server would not start with it."""
+    (installed,) = re.findall(r"\.whl\)\[(.+?)\]", (CONTAINERS / "cloud.Dockerfile").read_text())
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    sections = {name for name in cloud_config.CloudConfig.__struct_fields__ if name in extras}
+    assert sections == {"dashboard", "fleet", "rest"}
+    assert sections - {"fleet"} <= set(installed.split(","))
+    assert "tidegate[fleet]" in extras["cloud"]
 
 
 def test_compose_accepts_the_project() -> None:
