@@ -59,7 +59,6 @@ CROWD: dict[str, Open] = {
     **_workers(),
     "MLServer": servers.mlserver,
     "MLServer, 2 threads a run": partial(servers.mlserver, threads=2),
-    "MLServer, 2 workers": partial(servers.mlserver, workers=2),
     "KServe": servers.kserve,
     "KServe, runs in 2 threads": partial(servers.kserve, runs=2),
     "Triton, dynamic batching": partial(servers.triton, batch=16),

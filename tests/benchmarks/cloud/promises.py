@@ -15,9 +15,9 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     rows: list[dict[str, str | float]]
     machine: str
-    rates: dict[str, list[float]] = {}
+    rates: dict[str, list[float]]
     """Answers a second of each contender, round by round."""
-    p50: dict[str, list[float]] = {}
+    p50: dict[str, list[float]]
     """Likewise milliseconds."""
 
 
