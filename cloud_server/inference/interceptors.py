@@ -96,10 +96,10 @@ def _guarded(handler: Any, who: Who, hear: Callable[[float], object]) -> Answer:
     parse, serialise, behave = handler.request_deserializer, handler.response_serializer, handler.unary_unary
 
     def guarded(request: bytes, context: grpc.ServicerContext) -> bytes:
-        hear(context.time_remaining())
         try:
             messages.check(request)
             with acting(who(context)):
+                hear(context.time_remaining())
                 response: bytes = serialise(behave(parse(request), context))
         except Exception as error:  # noqa: BLE001 - nothing but a status leaves the server
             context.set_trailing_metadata(door.trailer(error))

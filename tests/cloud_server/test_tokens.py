@@ -14,9 +14,10 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
+from cloud_server import config
 from cloud_server.access.callers import Login
 from cloud_server.access.tokens import Verifier
-from cloud_server.config import CloudConfig, Server, Tls, Tokens
+from cloud_server.config import Tokens
 from cloud_server.errors import StartError, TokenKeyError, Unauthenticated
 from cloud_server.metrics import Meter
 from protos.inference_pb2_grpc import GRPCInferenceServiceStub
@@ -331,10 +332,9 @@ def test_beside_a_certificate_a_token_is_good_for_its_holder_alone(
         assert unary(channel, question("x"), sent) == ("device-7" if good else "UNAUTHENTICATED")
 
 
-def test_an_unreadable_certificate_beside_a_token_is_nobodys(tmp_path: Path) -> None:
+def test_an_unreadable_certificate_beside_a_token_is_nobodys(tmp_path: Path, pems: Pems) -> None:
     (tmp_path / "key").write_bytes(public(KEY))
-    files = Tls(cert=tmp_path, key=tmp_path, client_ca=tmp_path)
-    login = Login(CloudConfig(server=Server(), tls=files, tokens=Tokens(key=tmp_path / "key")), Meter())
+    login = Login(config.load(None, {"tls": pems.tls(), "tokens.key": str(tmp_path / "key")}), Meter())
     scope = {
         "state": {"certificate": b"no certificate"},
         "headers": [(b"authorization", f"Bearer {minted()}".encode())],
