@@ -24,6 +24,9 @@ from protos.codec import DTYPES
 
 log = logging.getLogger(__name__)
 
+_MEMORY = "alloc", " bytes"
+"""What onnxruntime says where a run takes more than there is, or than it would ever give."""
+
 
 def load(settings: CloudConfig, meter: Meter) -> Catalogue:
     """Every model, warm; ``ModelError`` if one of ``[[models]]``, or all of ``[repository]``, cannot be."""
@@ -89,7 +92,7 @@ def _run_on_zeros(path: Path, session: Any, inputs: tuple[TensorSpec, ...]) -> N
     try:
         session.run(None, {it.name: np.zeros(shape, DTYPES[it.datatype]) for it, shape in shapes.items()})
     except Exception as error:  # onnxruntime's errors have no base of their own
-        if "alloc" in str(error):
+        if any(word in str(error) for word in _MEMORY):
             raise ModelError(path, "takes more memory to run once than it may ([loading] memory)") from error
         log.warning("model %s is not warm, zeros were not to its taste: %s", path, error)
 

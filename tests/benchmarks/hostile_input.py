@@ -31,7 +31,7 @@ REPORT = Path(__file__).parents[2] / "docs/reports/hostile-input.md"
 COUNT, VOLLEYS, MUTANTS = 100_000, 500, 8
 EVERY = 0.02
 """Seconds between two calls of the other caller."""
-ROUNDS, BLOCK, PAUSE = 9, 250, 5.0
+ROUNDS, BLOCK, PAUSE = 7, 250, 5.0
 """Of the comparison, volleys in each part of one, and seconds without any."""
 PACKED = 256 << 20
 """Bytes of zeros that are sent as a quarter of a megabyte, four times at once."""

@@ -1,6 +1,7 @@
 """Model files that mean harm, as small as they can be."""
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -170,3 +171,90 @@ def _field(number: int, content: bytes) -> bytes:
     while left > 0x7F:
         size, left = size + bytes([left & 0x7F | 0x80]), left >> 7
     return bytes([number << 3 | 2]) + size + bytes([left]) + content
+
+
+def padded(path: Path) -> Path:
+    """A number among 2³⁶ zeros."""
+    return _sized(path, "Pad", ["x", "size"], [0, 1 << 36])
+
+
+def tiled(path: Path) -> Path:
+    """A number 2³⁶ times."""
+    return _sized(path, "Tile", ["x", "size"], [1 << 36])
+
+
+def ranged(path: Path) -> Path:
+    """Counts to 2³⁶ at once."""
+    ends = [
+        numpy_helper.from_array(np.array(it), name) for name, it in {"a": 0, "b": 1 << 36, "c": 1}.items()
+    ]
+    nodes = [
+        helper.make_node("Range", ["a", "b", "c"], ["all"]),
+        helper.make_node("Cast", ["all"], ["numbers"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["numbers", "x"], ["y"]),
+    ]
+    return save(path, nodes, ends)
+
+
+def drawn(path: Path) -> Path:
+    """2³⁶ random numbers."""
+    nodes = [
+        helper.make_node("RandomNormal", [], ["noise"], shape=[1 << 36]),
+        helper.make_node("Add", ["noise", "x"], ["y"]),
+    ]
+    return save(path, nodes)
+
+
+def crossed(path: Path) -> Path:
+    """Two vectors that are small, and their product, which has 2³⁶ numbers."""
+    sizes = {"tall": [1 << 18, 1], "wide": [1, 1 << 18]}
+    constants = [numpy_helper.from_array(np.array(it), name) for name, it in sizes.items()]
+    nodes = [helper.make_node("Expand", ["x", name], [f"{name} x"]) for name in sizes]
+    return save(path, [*nodes, helper.make_node("MatMul", ["tall x", "wide x"], ["y"])], constants)
+
+
+def growing(path: Path) -> Path:
+    """Twice as large with each turn of a loop."""
+    numbers = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Concat", ["v", "v"], ["w"], axis=0)],
+        "body",
+        [numbers("i", TensorProto.INT64, []), numbers("go", TensorProto.BOOL, []), numbers("v", 1, None)],
+        [numbers("on", TensorProto.BOOL, []), numbers("w", 1, None)],
+    )
+    trips = numpy_helper.from_array(np.array(40), "trips")
+    return save(path, [helper.make_node("Loop", ["trips", "", "x"], ["y"], body=body)], [trips])
+
+
+def sparse(path: Path) -> Path:
+    """A weight of 2³⁶ numbers, of which one is written down."""
+    model = build([helper.make_node("Add", ["x", "w"], ["y"])])
+    values = numpy_helper.from_array(np.ones(1, np.float32), "w")
+    indices = numpy_helper.from_array(np.zeros(1, np.int64), "at")
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [1 << 36]))
+    onnx.save(model, path)
+    return path
+
+
+def _sized(path: Path, operator: str, inputs: Sequence[str], size: Sequence[int]) -> Path:
+    """The operator on ``x``, by a constant ``size``."""
+    constant = numpy_helper.from_array(np.array(size), "size")
+    return save(path, [helper.make_node(operator, list(inputs), ["y"])], [constant])
+
+
+BOMBS = (
+    bomb,
+    partial(bomb, gigabytes=2),
+    bomb_at_run,
+    partial(bomb_at_run, gigabytes=2),
+    doubling,
+    padded,
+    tiled,
+    ranged,
+    drawn,
+    crossed,
+    growing,
+    sparse,
+    declared,
+)
+"""A few hundred bytes each."""

@@ -1,6 +1,7 @@
 """Versions in a folder: which are served, and that calls notice nothing of a change but its answers."""
 
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -166,12 +167,27 @@ def test_versions_are_asked_for_by_number(serve: Serve, folder: Path) -> None:
             answer(stub, "3")
 
 
+def more(answers: list[float], than: int) -> bool:
+    return len(answers) > than
+
+
 def reached(answers: list[float], version: int) -> bool:
     return answers[-1:] == [version]
 
 
 def swap(stub: Any, folder: Path, change: Callable[[], None]) -> tuple[int, set[float], list[grpc.RpcError]]:
     """Calls, answers and failures while ``change`` is made ``SWAPS`` times, each to a version of its own."""
+    with asking(stub) as (answers, failures):
+        for version in range(11, 11 + SWAPS):
+            add(folder, version)
+            change()
+            wait_until(partial(reached, answers, version), PATIENCE)
+    return len(answers), set(answers), failures
+
+
+@contextmanager
+def asking(stub: Any) -> Iterator[tuple[list[float], list[grpc.RpcError]]]:
+    """Four callers who ask without a pause; their answers and failures."""
     done, answers, failures = Event(), list[float](), list[grpc.RpcError]()
 
     def ask() -> None:
@@ -184,15 +200,11 @@ def swap(stub: Any, folder: Path, change: Callable[[], None]) -> tuple[int, set[
     with ThreadPoolExecutor(4) as pool:
         askers = [pool.submit(ask) for _ in range(4)]
         try:
-            for version in range(11, 11 + SWAPS):
-                add(folder, version)
-                change()
-                wait_until(partial(reached, answers, version), PATIENCE)
+            yield answers, failures
         finally:
             done.set()
         for asker in askers:
             asker.result()
-    return len(answers), set(answers), failures
 
 
 def test_twenty_swaps_under_load_fail_no_call(serve: Serve, folder: Path) -> None:
@@ -235,6 +247,27 @@ def test_a_failed_load_says_why_and_the_old_model_serves(
         assert answer(stub) == 10
         index = stub.RepositoryIndex(pb.RepositoryIndexRequest()).models
         assert [it.version for it in index if it.state == "UNAVAILABLE"] == ["11"]
+
+
+def test_calls_go_on_while_bomb_after_bomb_is_refused(serve: Serve, folder: Path) -> None:
+    with client(serve, folder, **{"loading.memory": 256, "loading.deadline": 20}) as stub:
+        reasons = list[str]()
+
+        def spoilt() -> None:
+            spoil(folder, 99, hostile.BOMBS[len(reasons) % len(hostile.BOMBS)])
+            with pytest.raises(grpc.RpcError) as caught:
+                load(stub)
+            reasons.append(str(caught.value.details()))
+            shutil.rmtree(folder / "net" / "99")
+
+        with asking(stub) as (answers, failures):
+            for _ in hostile.BOMBS:
+                spoilt()
+                assert wait_until(partial(more, answers, len(answers)), PATIENCE)
+    assert failures == []
+    assert set(answers) == {10.0}
+    assert len(reasons) == len(hostile.BOMBS) > 12
+    assert all("takes more memory" in it or "is no ONNX model" in it for it in reasons), reasons
 
 
 def test_a_version_that_is_spoilt_in_place_serves_on(serve: Serve, folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Model files that mean harm are refused, each with its reason, and the process that was asked lives on."""
 
 import os
+import re
 import resource
 import shutil
 import sys
@@ -8,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
@@ -117,6 +119,25 @@ def test_what_a_trial_refuses(tmp_path: Path, build: Build, reason: str) -> None
     with pytest.raises(ModelError, match=rf"^model {path}: {reason}"):
         loading.open_model(path, meter=Meter(), settings=CloudConfig(loading=SMALL))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10, "KiB"
+
+
+@pytest.mark.parametrize("build", hostile.BOMBS[5:12], ids=lambda build: build.__name__)
+def test_more_bombs(tmp_path: Path, build: Build) -> None:
+    path = build(tmp_path / "model.onnx")
+    assert path.stat().st_size < 1000
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert re.search("takes more memory|dense data size of 274877906944 bytes", refusal(path))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10, "KiB"
+
+
+def test_a_bomb_among_the_golden_vectors(tmp_path: Path) -> None:
+    """A compressed array of zeros: a thousand times smaller than what it unfolds to."""
+    directory = cloud_artifact(tmp_path / "cloud").directory
+    np.savez_compressed(
+        directory / artifact.VECTORS, inputs=np.zeros((1 << 28, 3), np.float32), logits=np.zeros(1)
+    )
+    repack(directory, artifact.VECTORS)
+    assert "vectors.npz cannot be read: Unable to allocate" in refusal(directory)
 
 
 def test_a_smaller_bomb_is_a_model_that_takes_memory(tmp_path: Path) -> None:
