@@ -25,11 +25,15 @@ class Pems:
         return cls(folder, trustme.CA(), trustme.CA())
 
     def issue(
-        self, name: str, authority: trustme.CA | None = None, expires: datetime | None = None
+        self,
+        name: str,
+        authority: trustme.CA | None = None,
+        expires: datetime | None = None,
+        file: str | None = None,
     ) -> tuple[Path, Path]:
-        """Certificate and key of this common name and address."""
+        """Certificate and key of this common name and address, in files of this name or another."""
         issued = (authority or self.authority).issue_cert("127.0.0.1", common_name=name, not_after=expires)
-        cert, key = self.folder / f"{name}.pem", self.folder / f"{name}-key.pem"
+        cert, key = self.folder / f"{file or name}.pem", self.folder / f"{file or name}-key.pem"
         issued.private_key_pem.write_to_path(str(key))
         cert.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
         return cert, key

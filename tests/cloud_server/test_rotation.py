@@ -2,11 +2,13 @@
 
 import logging
 import ssl
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
@@ -61,10 +63,24 @@ def replace(path: Path, content: bytes) -> None:
     new.replace(path)
 
 
+@dataclass
+class Load:
+    """What has become of calls so far."""
+
+    made: list[int]
+    """By caller."""
+    wrong: list[str] = field(default_factory=list)
+
+    def more(self, calls: int = 3) -> None:
+        """Until each has made so many more."""
+        goal = [count + calls for count in self.made]
+        assert wait_until(lambda: all(map(int.__ge__, self.made, goal)), PATIENCE)
+
+
 @contextmanager
-def load(calls: list[Callable[[], str]], wanted: str) -> Iterator[list[str]]:
-    """All of these again and again, each in a thread of its own; gives what went wrong so far."""
-    stop, wrong, made = Event(), list[str](), [0] * len(calls)
+def load(calls: list[Callable[[], str]], wanted: str) -> Iterator[Load]:
+    """All of these again and again, each in a thread of its own."""
+    stop, found = Event(), Load([0] * len(calls))
 
     def go(number: int) -> None:
         while not stop.is_set():
@@ -72,21 +88,16 @@ def load(calls: list[Callable[[], str]], wanted: str) -> Iterator[list[str]]:
                 answer = calls[number]()
             except Exception as error:  # noqa: BLE001 - whatever it is, it counts
                 answer = repr(error)
-            made[number] += 1
+            found.made[number] += 1
             if answer != wanted:
-                wrong.append(answer)
-
-    def more() -> None:
-        """Until each has been made a few times more."""
-        goal = [count + 3 for count in made]
-        assert wait_until(lambda: all(map(int.__ge__, made, goal)), PATIENCE)
+                found.wrong.append(answer)
 
     with ThreadPoolExecutor(len(calls)) as pool:
         running = [pool.submit(go, number) for number in range(len(calls))]
         try:
-            more()
-            yield wrong
-            more()
+            found.more()
+            yield found
+            found.more()
         finally:
             stop.set()
         for each in running:
@@ -132,12 +143,62 @@ def _rotate_the_rest(
             lambda: by_grpc(server, both, *new),
             lambda: by_http(server, both, *new),
         ]
-        with load(calls, "device") as wrong:
+        with load(calls, "device") as found:
             replace(Path(tls["key"]), own.private_key_pem.bytes())
             replace(Path(tls["cert"]), own.cert_chain_pems[0].bytes())
             replace(Path(tls["client_ca"]), pems.rogue.cert_pem.bytes())
-        assert wrong == []
+        assert found.wrong == []
     opened.close()
+
+
+class Fleet:
+    """Callers that connect anew when they are given another certificate."""
+
+    def __init__(self, server: Whoami, ca: Path, files: tuple[Path, Path]) -> None:
+        self._server, self._ca = server, ca
+        self.renew(files)
+
+    def renew(self, files: tuple[Path, Path]) -> None:
+        self.files = files
+        target = f"127.0.0.1:{self._server.grpc_port}"
+        self.channel = grpc.secure_channel(target, trust(self._ca, *files), LOCAL)
+
+    def calls(self) -> list[Callable[[], str]]:
+        """Over a connection that is kept, and over a new one each time."""
+        return [
+            lambda: unary(self.channel, question("x")),
+            lambda: streamed(self.channel, question("x")),
+            lambda: by_grpc(self._server, self._ca, *self.files),
+            lambda: by_http(self._server, self._ca, *self.files),
+        ]
+
+
+@pytest.mark.slow
+def test_twenty_rotations(pems: Pems, capsys: pytest.CaptureFixture[str]) -> None:
+    """To another authority and back, with everything that it has signed."""
+    tls, authorities = pems.tls(), [pems.authority, pems.rogue]
+    both = pems.folder / "both.pem"
+    both.write_bytes(b"".join(it.cert_pem.bytes() for it in authorities))
+    refused = []
+    with whoami(tls=tls) as server:
+        fleet = Fleet(server, both, pems.issue("device"))
+        with load(fleet.calls(), "device") as found:
+            for number in range(20):
+                authority, old = authorities[(number + 1) % 2], fleet.files
+                own = authority.issue_cert("127.0.0.1", common_name="server")
+                replace(Path(tls["client_ca"]), both.read_bytes())
+                replace(Path(tls["key"]), own.private_key_pem.bytes())
+                replace(Path(tls["cert"]), own.cert_chain_pems[0].bytes())
+                fleet.renew(pems.issue("device", authority, file=f"device-{number}"))
+                found.more(40)
+                replace(Path(tls["client_ca"]), authority.cert_pem.bytes())
+                refused += [call(server, both, *old) for call in BY.values()]
+    with capsys.disabled():
+        sys.stdout.write(
+            f"\n20 rotations, {sum(found.made)} calls, {len(found.wrong)} failed; "
+            f"{len(refused)} connections with old certificates, {refused.count('UNAVAILABLE')} refused\n"
+        )
+    assert (found.wrong, set(refused)) == ([], {"UNAVAILABLE"})
 
 
 @pytest.mark.parametrize("broken", ["cert", "key", "client_ca"])
