@@ -1,11 +1,14 @@
 """Who calls is what the certificate says, and nothing that a caller can write: T2 of the threat table."""
 
+import re
 from collections.abc import Callable, Iterator
 from itertools import permutations
 
 import grpc
 import pytest
 from cryptography import x509
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cloud_server.access import names
 from cloud_server.errors import StartError
@@ -191,3 +194,17 @@ def test_without_a_login_nobody_has_a_name() -> None:
 def test_what_could_be_taken_for_something_else_is_no_name() -> None:
     assert names.checked("spiffe://fleet.example/device/7") == "spiffe://fleet.example/device/7"
     assert [it for it in ("", "a\n", "a b", "*", "é", "a;b", "a,b", 'a"') if names.checked(it)] == []
+
+
+ODD = st.text(st.sampled_from('ab;,="\\\\ \x00URICNDSujectHash+*/'), max_size=40)
+
+
+@given(ODD, ODD)
+@settings(max_examples=500, deadline=None)
+def test_what_stands_before_a_name_never_becomes_one(before: str, name: str) -> None:
+    """A subject that is escaped as RFC 2253 has it, whatever is in it."""
+    escaped = re.sub(r'([,+"\\\\<>;])', r"\\\1", before).replace("\x00", "\\00")
+    found = names.in_header(f'Hash=00;Subject="O={escaped},CN=me";URI=')
+    assert found == "me"
+    forwarded = names.in_header(name)
+    assert forwarded is None or names.checked(forwarded) == forwarded

@@ -13,10 +13,13 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cloud_server import config
+from cloud_server.access import names
 from cloud_server.access.callers import Login
-from cloud_server.access.tokens import Verifier
+from cloud_server.access.tokens import Verifier, _bearer
 from cloud_server.config import Tokens
 from cloud_server.errors import StartError, TokenKeyError, Unauthenticated
 from cloud_server.metrics import Meter
@@ -170,6 +173,33 @@ def test_no_flipped_bit_goes_unnoticed(server: Whoami, pems: Pems) -> None:
     assert server.refused("bad_token") == before + 100
     assert posted(opened, question("x"), bearer(token)) == "device-7"
     opened.close()
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["sub", "aud", "iat", "exp", "nbf", "iss", "jti", "crit"]), ANYTHING))
+@settings(max_examples=200, deadline=None)
+def test_whatever_an_issuer_signs_is_a_good_token_or_none(changed: dict[str, Any]) -> None:
+    """Nothing else comes of it: no error of ours, no name that is none."""
+    try:
+        token = jwt.api_jws.encode(json.dumps(claims(**changed)).encode(), KEY, "EdDSA")
+        found = _bearer(Tokens(key=Path()), lambda _: KEY.public_key(), token)
+    except Unauthenticated:
+        return
+    assert names.checked(found.name) == found.name
+    assert 0 < found.until - time.time() <= 3600
+
+
+@given(st.text(max_size=60) | st.from_regex(r"[\w-]{0,30}\.[\w-]{0,30}\.[\w-]{0,30}", fullmatch=True))
+@settings(max_examples=200, deadline=None)
+def test_whatever_else_is_sent_is_no_token(text: str) -> None:
+    with pytest.raises(Unauthenticated):
+        _bearer(Tokens(key=Path()), lambda _: KEY.public_key(), text)
 
 
 @pytest.mark.parametrize(
