@@ -232,7 +232,8 @@ def _from_typed(header: TensorHeader, dtype: np.dtype[Any]) -> Tensor:
     values = getattr(header.contents, field)
     if dtype.hasobject:
         return np.fromiter(values, dtype=object, count=len(values))
-    return _narrow(header, np.array(values), dtype)
+    wide = np.uint64 if header.datatype == "UINT64" else None  # else numpy may make them floats
+    return _narrow(header, np.array(values, wide), dtype)
 
 
 def _narrow(header: Header, wide: Tensor, dtype: np.dtype[Any]) -> Tensor:
@@ -253,9 +254,11 @@ def _numbers(data: Any) -> Tensor:
             raise TypeError
         data = list(chain.from_iterable(data))
     flat = data if isinstance(data, list) else [data]
-    if not set(map(type, flat)) <= {bool, int, float}:
+    kinds = set(map(type, flat))
+    if not kinds <= {bool, int, float}:
         raise TypeError
-    return np.array(flat)
+    wide = np.uint64 if kinds == {int} and max(flat) >= 1 << 63 else None  # else numpy makes them floats
+    return np.array(flat, wide)
 
 
 def _texts(data: Any) -> Iterator[bytes]:
