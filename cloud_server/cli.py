@@ -111,6 +111,7 @@ def _check(settings: CloudConfig) -> None:
     for model in checked.repository:
         _say(f"would serve {model.card}")
     if settings.serves_models:
+        _say(f"would run them on {', '.join(settings.execution.providers)}")
         _say(f"would accept requests of up to {checked.repository.request_bytes:,} bytes")
         for line in lines(settings):
             _say(f"would {line}")

@@ -67,6 +67,13 @@ class Batching(Section, frozen=True, kw_only=True):
         return self.sizes.get(model, self.max_batch_size)
 
 
+class Execution(Section, frozen=True, kw_only=True):
+    """What runs the models."""
+
+    providers: Annotated[tuple[Literal["cpu", "cuda", "openvino"], ...], Meta(min_length=1)] = ("cpu",)
+    """The first takes what it can of a model, the next the rest; onnxruntime must have them."""
+
+
 class Loading(Section, frozen=True, kw_only=True):
     """What a model file may take. Each is loaded and run once in a process of its own before it serves."""
 
@@ -222,6 +229,7 @@ class CloudConfig(Section, frozen=True, kw_only=True):
     repository: Repository | None = None
     batching: Batching = Batching()
     loading: Loading = Loading()
+    execution: Execution = Execution()
     tls: Tls | None = None
     tokens: Tokens | None = None
     access: Access = Access()

@@ -120,9 +120,12 @@ def _explain(message: str) -> tuple[str, str]:
 
 
 def _origin(key: str, origins: Mapping[str, str]) -> str | None:
-    """Who set the key, or something inside it, other than the file."""
-    inside = (f"{key}.", f"{key}[")
-    return next((origin for of, origin in origins.items() if of == key or of.startswith(inside)), None)
+    """Who set the key, something inside it, or what it is inside of, other than the file."""
+
+    def related(of: str) -> bool:
+        return of == key or of.startswith((f"{key}.", f"{key}[")) or key.startswith((f"{of}.", f"{of}["))
+
+    return next((origin for of, origin in origins.items() if related(of)), None)
 
 
 def _flatten(settings: msgspec.Struct, prefix: str = "") -> Iterator[tuple[str, str]]:

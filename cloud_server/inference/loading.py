@@ -1,6 +1,7 @@
 """From a folder or file to a model that has shown that it runs."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from cloud_server.inference.model import Card, Model, show
 from cloud_server.inference.repository import Repository
 from cloud_server.inference.sandbox import try_out
 from cloud_server.inference.scanning import scan
-from cloud_server.inference.session import divides, open_session, signature
+from cloud_server.inference.session import divides, open_session, require, signature
 from cloud_server.metrics import Meter
 from protos import artifact, image
 from protos.artifact import Artifact, ImageInput, TensorSpec
@@ -30,6 +31,7 @@ _MEMORY = "alloc", " bytes"
 
 def load(settings: CloudConfig, meter: Meter) -> Catalogue:
     """Every model, warm; ``ModelError`` if one of ``[[models]]``, or all of ``[repository]``, cannot be."""
+    require(settings.execution.providers)
     open_one = partial(open_model, meter=meter, settings=settings)
     sources: dict[str, Path] = {}
     models = []
@@ -53,25 +55,25 @@ def open_model(
 ) -> Model:
     """A model, warm, that has first shown in a sandbox that it does no harm; else ``ModelError``."""
     tried = try_out(path, settings.loading)
-    card, session = load_model(path)
+    card, session = load_model(path, settings.execution.providers)
     if card.sha256 != tried:
         raise ModelError(path, "changed while it was being loaded")
     card = replace(card, name=name or card.name, version=version or card.version)
     return Model(card, session, meter.inference.labels(card.name), settings.batching.most(card.name))
 
 
-def load_model(path: Path) -> tuple[Card, Any]:
+def load_model(path: Path, providers: Sequence[str] = ("cpu",)) -> tuple[Card, Any]:
     """Card and session of an artifact's folder, or of any ONNX file. In a sandbox first."""
     if path.is_dir():
-        return _from_artifact(artifact.load(path))
+        return _from_artifact(artifact.load(path), providers)
     if path.is_file():
-        return _from_file(path)
+        return _from_file(path, providers)
     raise ModelError(path, "is neither a file nor a folder" if path.exists() else "no such file or folder")
 
 
-def _from_file(path: Path) -> tuple[Card, Any]:
+def _from_file(path: Path, providers: Sequence[str]) -> tuple[Card, Any]:
     scan(path)
-    session = open_session(path)
+    session = open_session(path, providers)
     inputs, outputs = signature(path, session)
     _run_on_zeros(path, session, inputs)
     card = Card(
@@ -97,13 +99,13 @@ def _run_on_zeros(path: Path, session: Any, inputs: tuple[TensorSpec, ...]) -> N
         log.warning("model %s is not warm, zeros were not to its taste: %s", path, error)
 
 
-def _from_artifact(source: Artifact) -> tuple[Card, Any]:
+def _from_artifact(source: Artifact, providers: Sequence[str]) -> tuple[Card, Any]:
     manifest = source.manifest
     images = manifest.preprocessing if isinstance(manifest.preprocessing, ImageInput) else None
     if images:
         image.require_pillow()
     scan(source.model, frozenset(manifest.files))
-    session = open_session(source.model)
+    session = open_session(source.model, providers)
     _compare_signatures(source, session)
     _replay(source, session)
     inputs, outputs = (manifest.signature.input,), (manifest.signature.output,)

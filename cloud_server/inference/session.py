@@ -6,18 +6,38 @@ from typing import Any
 
 import numpy as np
 
-from cloud_server.errors import ModelError
+from cloud_server.errors import ModelError, StartError
 from protos.artifact import TensorSpec
 from protos.codec import DTYPES, CodecError, Tensor
 from protos.signature import spec
 
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+}
+"""By the names of our settings, those of onnxruntime."""
+PACKAGES = {"cpu": "onnxruntime", "cuda": "onnxruntime-gpu", "openvino": "onnxruntime-openvino"}
 _FATAL = 4
 """Log level: whatever goes wrong is raised as well."""
 _ROUNDING = 1e-3
 """Of a sample's largest answer: floating point adds up in another order where there are more samples."""
 
 
-def open_session(path: Path) -> Any:
+def require(providers: Sequence[str]) -> None:
+    """``StartError`` names what the installed onnxruntime has instead of one that is missing."""
+    import onnxruntime as ort
+
+    here = [name for name, full in PROVIDERS.items() if full in ort.get_available_providers()]
+    if missing := [name for name in providers if name not in here]:
+        packages = " or ".join(PACKAGES[name] for name in missing)
+        raise StartError(
+            f"[execution] providers: {', '.join(missing)} is not in the onnxruntime {ort.__version__} "
+            f"that is installed, which has {', '.join(here)}: pip install {packages} in its place"
+        )
+
+
+def open_session(path: Path, providers: Sequence[str] = ("cpu",)) -> Any:
     """One core a run: runs side by side on every core give more than one run on all of them."""
     import onnxruntime as ort
 
@@ -27,7 +47,7 @@ def open_session(path: Path) -> Any:
     options.log_severity_level = _FATAL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(path, options, providers=[PROVIDERS[name] for name in providers])
     except Exception as error:  # onnxruntime's errors have no base of their own
         raise ModelError(path, f"is no ONNX model that can run here: {str(error).splitlines()[0]}") from error
 

@@ -10,6 +10,7 @@ from tests.cloud_server.process import finished, started
 from tests.models import cloud_artifact, linear
 
 EVERYWHERE = "0.0.0.0"
+FREE = {"TIDEGATE_SERVER__PORT": "0", "TIDEGATE_METRICS__PORT": "0"}
 
 
 def refused(*arguments: str | Path, **environ: str) -> str:
@@ -47,6 +48,7 @@ def test_check_prints_what_it_would_do_and_serves_nothing(models: dict[str, Path
         f"would serve cloud 1: x FP32 [-1, 3] -> logits FP32 [-1, 3], fp32, sha256 {sha256}" in ended.stdout
     )
     assert "server.port = 0\n" in ended.stdout
+    assert "would run them on cpu\n" in ended.stdout
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"]])
@@ -85,6 +87,39 @@ def test_an_absent_config(tmp_path: Path) -> None:
 def test_a_mistake_in_the_environment(models: dict[str, Path]) -> None:
     said = refused("run", models["plain"], TIDEGATE_SERVER__THREADS="-1")
     assert said == "TIDEGATE_SERVER__THREADS: server.threads: expected `int` >= 0"
+
+
+def test_a_provider_that_is_not_installed(models: dict[str, Path]) -> None:
+    said = refused("check", models["plain"], TIDEGATE_EXECUTION__PROVIDERS='["openvino", "cpu"]', **FREE)
+    assert said.startswith("[execution] providers: openvino is not in the onnxruntime ")
+    assert said.endswith("which has cpu: pip install onnxruntime-openvino in its place")
+
+
+def test_a_provider_that_nobody_knows(models: dict[str, Path]) -> None:
+    said = refused("check", models["plain"], TIDEGATE_EXECUTION__PROVIDERS='["tpu"]')
+    assert said.startswith("TIDEGATE_EXECUTION__PROVIDERS: execution.providers[0]: invalid enum value 'tpu'")
+
+
+@pytest.mark.parametrize("command", ["run", "models", "check"])
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("absent.onnx", "no such file or folder"),
+        ("folder", "has no manifest.json"),
+        ("text.onnx", "is no ONNX model"),
+    ],
+)
+def test_what_is_no_model(workplace: Path, command: str, name: str, problem: str) -> None:
+    (workplace / "folder").mkdir()
+    (workplace / "text.onnx").write_text("no model")
+    assert problem in refused(command, workplace / name, **FREE)
+
+
+@pytest.mark.parametrize("command", ["run", "models", "check"])
+def test_a_version_that_is_no_number(workplace: Path, command: str) -> None:
+    linear(workplace / "models" / "net" / "v1" / "model.onnx")
+    said = refused(command, TIDEGATE_REPOSITORY__PATH=str(workplace / "models"), **FREE)
+    assert said == f"model {workplace / 'models'}: holds no NAME/VERSION/ of a model, such as resnet/1/"
 
 
 def test_a_changed_byte_in_an_artifact(tmp_path: Path) -> None:
