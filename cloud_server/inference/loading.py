@@ -64,6 +64,12 @@ def open_model(
 
 def load_model(path: Path, providers: Sequence[str] = ("cpu",)) -> tuple[Card, Any]:
     """Card and session of an artifact's folder, or of any ONNX file. In a sandbox first."""
+    if path.is_dir() and not (path / artifact.MANIFEST).exists():
+        raise ModelError(
+            path,
+            f"has no {artifact.MANIFEST}, so it is no artifact: name the ONNX file in it, or give a folder "
+            "of models as [repository] path",
+        )
     if path.is_dir():
         return _from_artifact(artifact.load(path), providers)
     if path.is_file():

@@ -9,9 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cloud_server.inference.inputs import MOST_IMAGES, most_images
-from cloud_server.inference.limits import SMALLEST
 from cloud_server.server import Running
-from protos import codec, image
+from protos import codec
 from protos import inference_pb2 as pb
 from protos.artifact import ImageInput
 from tests.cloud_server.hostile import NOISE, PNG, ROW, Input, nearly_right, wild
@@ -125,23 +124,6 @@ def test_a_message_larger_than_any_model_needs_is_refused(channel: grpc.Channel,
     with pytest.raises(grpc.RpcError) as caught:
         call(channel, "ModelInfer", bytes(running.repository.request_bytes + 1))
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-
-
-def test_the_limit_is_that_of_the_model_that_is_asked(stub: Any) -> None:
-    message = request(x=np.ones((SMALLEST // 12 + 1, 3), np.float32))
-    with pytest.raises(grpc.RpcError, match=f"bytes, is larger than {SMALLEST} bytes") as caught:
-        stub.ModelInfer(message)
-    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-
-
-def test_images_together_are_bounded_before_one_is_decoded(stub: Any) -> None:
-    photo = image.encode(np.zeros((4000, 4000, 3), np.uint8))
-    assert len(photo) < 1_000_000
-    with pytest.raises(
-        grpc.RpcError, match="images of 64000000 pixels, one call may bring 50000000"
-    ) as caught:
-        stub.ModelInfer(images(*[photo] * 4))
-    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 @pytest.mark.parametrize(("size", "most"), [(8, 32), (224, 32), (1024, 21), (4096, 1)])
