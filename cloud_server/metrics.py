@@ -4,7 +4,7 @@ import gzip
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from socketserver import ThreadingMixIn
 from threading import Thread
@@ -56,6 +56,9 @@ class Meter:
         self._make_models(registry)
         self._make_store(registry)
         self._make_nodes(registry)
+        self.stage_of, self.batch_of = cache(self.stages.labels), cache(self.batch_size.labels)
+        self.limit_of = cache(self.batch_limit.labels)
+        self.request_of, self.duration_of = cache(self.requests.labels), cache(self.durations.labels)
         self._extend: Callable[[bytes], bytes] | None = None
         self.shown: Collector = registry
         """What is exposed: this process, or this one and its workers."""

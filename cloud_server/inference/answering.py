@@ -67,6 +67,7 @@ class Answering:
     ) -> None:
         self.repository, self.statistics, self._meter = repository, Statistics(), meter
         self.rights, self._runs, self._most = rights, runs, config.server.queue
+        self._widest = 1
         self._turns = Turns(runs, self._ran, config.batching.max_queue_delay, self._most)
 
     def answer(self, question: Question) -> Answer:
@@ -93,19 +94,20 @@ class Answering:
             raise
         self.statistics.succeeded(model.card, laps, run)
         for stage, seconds in laps.seconds.items():
-            self._meter.stages.labels(model.card.name, stage).observe(seconds)
+            self._meter.stage_of(model.card.name, stage).observe(seconds)
         return Answer(model.card, outputs, _facts(model.card, laps))
 
     def readers(self) -> int:
         """Requests to read at once: for all runs and two more; or all, where there is an order to keep."""
         if self._turns.mixed:
             return self._runs + self._most
-        return (self._runs + 2) * max((model.sizing.limit for model in self.repository), default=1)
+        return (self._runs + 2) * self._widest
 
     def _ran(self, model: Model, run: Run) -> None:
+        self._widest = max(it.sizing.limit for it in (model, *self.repository))
         self.statistics.ran(model.card, run)
-        self._meter.batch_size.labels(model.card.name).observe(run.samples)
-        self._meter.batch_limit.labels(model.card.name).set(model.sizing.limit)
+        self._meter.batch_of(model.card.name).observe(run.samples)
+        self._meter.limit_of(model.card.name).set(model.sizing.limit)
 
 
 def _classified(model: Model, outputs: Mapping[str, Tensor], wanted: Sequence[Wanted]) -> dict[str, Tensor]:

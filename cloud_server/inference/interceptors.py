@@ -25,7 +25,7 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"  # generic only to
 Who = Callable[[grpc.ServicerContext], Caller]
 """``Unauthenticated`` if nobody knows."""
 
-INFER = "ModelInfer"
+INFER = "/inference.GRPCInferenceService/ModelInfer"
 UNKNOWN = "unknown"
 """Label of every method that we do not have: a caller cannot make series."""
 
@@ -40,32 +40,42 @@ class Interceptor(grpc.ServerInterceptor):
     def __init__(self, meter: Meter, login: Login, at: Door) -> None:
         self._meter, self._login, self._door = meter, login, at
         self._aside = ThreadPoolExecutor(1, "questions")
+        self._handlers: dict[str, Handler] = {}
 
     def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Handler],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler:
-        handler = continuation(handler_call_details)
-        if handler is None:
-            self._meter.requests.labels(UNKNOWN, grpc.StatusCode.UNIMPLEMENTED.name).inc()
-            return None
-        method = handler_call_details.method.rpartition("/")[2]
-        if method == streaming.METHOD:
-            raw: Handler = streaming.raw(handler)
-            return raw
-        who = _nobody if handler_call_details.method in OPEN else self._login.of_grpc
-        if handler.unary_unary is None:
-            return _parsed(handler, who)
+        method = handler_call_details.method
         if method == INFER and (full := self._door.closed()):
-            self._meter.requests.labels(method, grpc.StatusCode.RESOURCE_EXHAUSTED.name).inc()
+            self._meter.request_of(_name(method), grpc.StatusCode.RESOURCE_EXHAUSTED.name).inc()
             self._meter.shed_by["queue"].inc()
             return door.refuse(full)
+        if method not in self._handlers:
+            handler = continuation(handler_call_details)
+            if handler is None:
+                self._meter.request_of(UNKNOWN, grpc.StatusCode.UNIMPLEMENTED.name).inc()
+                return None
+            self._handlers[method] = self._around(method, handler)
+        return self._handlers[method]
+
+    def _around(self, method: str, handler: Any) -> Handler:
+        if _name(method) == streaming.METHOD:
+            raw: Handler = streaming.raw(handler)
+            return raw
+        who = _nobody if method in OPEN else self._login.of_grpc
+        if handler.unary_unary is None:
+            return _parsed(handler, who)
         guarded = _guarded(handler, who, self._door.hear if method == INFER else lambda _left: None)
-        answer = wraps(handler.unary_unary)(_counted(self._meter, method, guarded))
+        answer = wraps(handler.unary_unary)(_counted(self._meter, _name(method), guarded))
         if method != INFER:
             answer.__dict__.setdefault("experimental_thread_pool", self._aside)
         return grpc.unary_unary_rpc_method_handler(answer)
+
+
+def _name(method: str) -> str:
+    return method.rpartition("/")[2]
 
 
 def _nobody(_: grpc.ServicerContext) -> Caller:
@@ -81,8 +91,8 @@ def _counted(meter: Meter, method: str, answer: Answer) -> Answer:
                 response = answer(request, context)
             meter.sent.inc(len(response))
         finally:
-            meter.durations.labels(method).observe(time.perf_counter() - start)
-            meter.requests.labels(method, _code(context)).inc()
+            meter.duration_of(method).observe(time.perf_counter() - start)
+            meter.request_of(method, _code(context)).inc()
         return response
 
     return counted

@@ -95,8 +95,8 @@ class Streams:
                     answer.infer_response.parameters[name].string_param = value
         response = answer.SerializeToString()
         meter.sent.inc(len(response))
-        meter.durations.labels(METHOD).observe(time.perf_counter() - start)
-        meter.requests.labels(METHOD, code.name).inc()
+        meter.duration_of(METHOD).observe(time.perf_counter() - start)
+        meter.request_of(METHOD, code.name).inc()
         return response
 
 
