@@ -15,6 +15,9 @@ from typing import Any
 
 SMOOTH = 1 / 32
 """Weight of the newest in a mean."""
+DOUBT = 0.9
+"""So much of what is thought of the pace is left each time that nobody waits: else a door that was closed by
+one bad moment would never learn of a better one."""
 
 
 class Handlers(ThreadPoolExecutor):
@@ -60,7 +63,7 @@ class Handlers(ThreadPoolExecutor):
                 self._learn()
                 return self._calls.popleft()
             self._active -= 1
-            self._ended = 0.0
+            self._ended, self._pace = 0.0, DOUBT * self._pace
             return None
 
     def _learn(self) -> None:

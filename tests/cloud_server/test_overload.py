@@ -160,6 +160,21 @@ class Busy:
         return self._inside
 
 
+class Inside:
+    """A call that is being answered, until this is left."""
+
+    def __init__(self, handlers: Handlers) -> None:
+        self._go = Event()
+        self._call = handlers.submit(self._go.wait, 30)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        self._go.set()
+        self._call.result(30)
+
+
 @pytest.mark.parametrize(
     ("inside", "wait", "left", "found"),
     [
@@ -203,6 +218,19 @@ def test_threads_at_work_are_as_many_as_are_wanted() -> None:
         assert [call.result(30) for call in calls] == list(range(6))
         assert list(started)[:2] == [0, 1]
         assert wait_until(lambda: len(handlers) == 0, 20)
+
+
+def test_a_bad_moment_does_not_close_the_door_for_good() -> None:
+    with Handlers(1, lambda: 1) as handlers:
+        door = Door(handlers, 0, 100)
+        door.hear(1.0)
+        handlers._pace = 60.0
+        with Inside(handlers):
+            assert door.closed()
+        for _ in range(100):
+            handlers.submit(int).result(30)
+        with Inside(handlers):
+            assert not door.closed()
 
 
 def test_a_call_that_fails_takes_no_thread_with_it() -> None:
