@@ -73,6 +73,18 @@ def test_who_comes_while_the_stream_is_busy_has_a_call_of_its_own(artifact: Arti
         held.let_go.set()
 
 
+def test_each_answer_is_its_own_by_stream_and_call_alike(artifact: Artifact) -> None:
+    streams, calls = Streams(), Counted(surer)
+    rows = [((1, 0, 0), (0, 1, 0), (0, 0, 1))[number % 3] for number in range(150)]
+    with cloud(calls, streams=streams) as port, fallback(port, artifact) as asker:
+        sent = [asker.send(numbers(*row), patient=True) for row in rows]
+    assert [it.outcomes[0].class_index for it in sent] == [row.index(1) for row in rows]
+    assert {it.outcomes[0].reason for it in sent} == {Reason.CLOUD}
+    assert streams.asked + len(calls.calls) == len(rows)
+    assert streams.asked
+    assert calls.calls
+
+
 def test_an_answer_that_is_late_is_dropped_and_the_stream_goes_on(artifact: Artifact) -> None:
     held, calls = Held(), Counted(surer)
     streams = Streams(held)
