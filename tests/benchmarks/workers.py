@@ -16,7 +16,7 @@ from tests.benchmarks.cloud.process import count, cpu_seconds, megabytes
 from tests.benchmarks.table import Row, machine, show
 
 SERVERS = {f"{number} worker{'s' * (number > 1)}": partial(tidegate, workers=number) for number in (1, 2)}
-STARTS, ROUNDS, SECONDS = 5, 7, 1.5
+STARTS, ROUNDS, SECONDS = 5, 5, 2.0
 _UPDATES = """
 import sys, timeit
 from pathlib import Path
