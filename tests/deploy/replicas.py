@@ -33,17 +33,20 @@ REPLICAS, CALLERS, CHANNELS = 3, 16, 4
 PATIENCE, DEADLINE = 60.0, 10.0
 """Seconds: for anything to start; of one call."""
 HOST = "127.0.0.1"
+Place = tuple[list[str], str, int]
+"""Of a replica: what stands before its command, host and port."""
 
 
 class Replica:
     """A server that can be ended and started again at the same address."""
 
-    def __init__(self, folder: Path, number: int, address: tuple[str, int], model: Path) -> None:
-        self.folder, self.name, self.address = folder, f"replica-{number}", address
+    def __init__(self, folder: Path, number: int, at: Place, model: Path) -> None:
+        self.there, host, port = at
+        self.folder, self.name, self.address = folder, f"replica-{number}", (host, port)
         self._starts = count()
         self.config = folder / f"{self.name}.toml"
         self.config.write_text(
-            f'[[models]]\npath = "{model}"\n[server]\nhost = "{address[0]}"\nport = {address[1]}\n'
+            f'[[models]]\npath = "{model}"\n[server]\nhost = "{host}"\nport = {port}\n'
             f'[tls]\ncert = "{folder}/replica.pem"\nkey = "{folder}/replica.key"\n'
             f'client_ca = "{folder}/replicas-ca.pem"\n[metrics]\nport = 0\n'
             f'[access]\nproxy = "proxy"\nmodels = {{ cam-1 = ["cloud"], "*" = [] }}\n'
@@ -51,7 +54,15 @@ class Replica:
         self.start()
 
     def start(self) -> None:
-        command: list[str | Path] = [sys.executable, "-m", "cloud_server", "run", "--config", self.config]
+        command: list[str | Path] = [
+            *self.there,
+            sys.executable,
+            "-m",
+            "cloud_server",
+            "run",
+            "--config",
+            self.config,
+        ]
         log = self.folder / f"{self.name}.{next(self._starts)}.log"
         self.child = Child(self.name, command, log)
         self.child.__enter__()
@@ -113,18 +124,18 @@ class Stand:
 
 
 @contextmanager
-def stand(folder: Path, change: Callable[[str], str] = str) -> Iterator[Stand]:
+def stand(folder: Path, change: Callable[[str], str] = str, places: Sequence[Place] = ()) -> Iterator[Stand]:
     """Three replicas behind the kit's Envoy, whose settings ``change`` may spoil."""
     envoy = require("envoy")
     model = cloud_artifact(folder / "cloud").directory
     devices = certify(folder)
     with ExitStack() as running:
-        addresses = [(HOST, free_port()) for _ in range(REPLICAS)]
-        replicas = [Replica(folder, number, at, model) for number, at in enumerate(addresses)]
+        places = places or [([], HOST, free_port()) for _ in range(REPLICAS)]
+        replicas = [Replica(folder, number, at, model) for number, at in enumerate(places)]
         for replica in replicas:
             running.callback(replica.end)
         kit, port, admin = folder / "envoy", free_port(), free_port()
-        equip(kit, folder, addresses, lambda text: change(ports(text, port, admin)))
+        equip(kit, folder, [it.address for it in replicas], lambda text: change(ports(text, port, admin)))
         options = ["--disable-hot-restart", "--concurrency", "2", "-l", "warning", "-c", "envoy.yaml"]
         running.enter_context(Child("envoy", ["env", "-C", kit, envoy, *options], folder / "envoy.log"))
         found = Stand(replicas, f"localhost:{port}", f"http://{HOST}:{admin}", devices)
