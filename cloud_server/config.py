@@ -61,10 +61,16 @@ class Batching(Section, frozen=True, kw_only=True):
     """The same for the models named here, such as `{resnet = 1}`."""
     max_queue_delay: Annotated[float, Meta(ge=0)] = 0.0
     """Seconds that a run waits for others to share it; 0: it takes those that wait already."""
+    delays: dict[str, Annotated[float, Meta(ge=0)]] = field(default_factory=dict)
+    """The same for the models named here, such as `{resnet = 0.002}`."""
 
     def most(self, model: str) -> int:
         """Samples in a run of this model."""
         return self.sizes.get(model, self.max_batch_size)
+
+    def delay(self, model: str) -> float:
+        """Seconds that a run of this model waits for others."""
+        return self.delays.get(model, self.max_queue_delay)
 
 
 class Execution(Section, frozen=True, kw_only=True):

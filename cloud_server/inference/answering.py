@@ -68,7 +68,7 @@ class Answering:
         self.repository, self.statistics, self._meter = repository, Statistics(), meter
         self.rights, self._runs, self._most = rights, runs, config.server.queue
         self._widest = 1
-        self._turns = Turns(runs, self._ran, config.batching.max_queue_delay, self._most)
+        self._turns = Turns(runs, self._ran, self._most)
 
     def answer(self, question: Question) -> Answer:
         """``RequestError`` or ``CodecError`` says what is wrong with it."""

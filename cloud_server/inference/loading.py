@@ -59,7 +59,8 @@ def open_model(
     if card.sha256 != tried:
         raise ModelError(path, "changed while it was being loaded")
     card = replace(card, name=name or card.name, version=version or card.version)
-    return Model(card, session, meter.inference.labels(card.name), settings.batching.most(card.name))
+    most, delay = settings.batching.most(card.name), settings.batching.delay(card.name)
+    return Model(card, session, meter.inference.labels(card.name), most, delay)
 
 
 def load_model(path: Path, providers: Sequence[str] = ("cpu",)) -> tuple[Card, Any]:

@@ -72,8 +72,9 @@ class Done:
 class Model:
     """A session and its card. Any number of threads may use it at once."""
 
-    def __init__(self, card: Card, session: Any, timer: Histogram, most: int = 1) -> None:
-        self.card = card
+    def __init__(self, card: Card, session: Any, timer: Histogram, most: int = 1, delay: float = 0.0) -> None:
+        """``most``: samples in a run that requests share. ``delay``: seconds that it waits for them."""
+        self.card, self.delay = card, delay
         self.sizing = Sizing(most if card.batches else 1)
         self._session = session
         self._timer = timer

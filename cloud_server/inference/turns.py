@@ -22,9 +22,9 @@ Told = Callable[[Model, Run], object]
 class Turns:
     """Any number of threads may ask."""
 
-    def __init__(self, runs: int, told: Told, delay: float = 0.0, most: int = 1 << 20) -> None:
-        """``delay``: seconds that a run waits for others to share it. ``most``: requests that may wait."""
-        self._free, self._told, self._delay = runs, told, delay
+    def __init__(self, runs: int, told: Told, most: int = 1 << 20) -> None:
+        """``most``: requests that may wait."""
+        self._free, self._told = runs, told
         self._runs, self._most = runs, most
         self._line, self._gathering = Line(), set[object]()
         self._changed = Condition()
@@ -94,17 +94,17 @@ class Turns:
         if head is None:
             return []
         work = head.work
-        if not (work.shares and (self._line or self._delay)):
+        if not (work.shares and (self._line or work.model.delay)):
             return [head]
         room = work.model.sizing.next() - work.samples
-        if self._delay:
+        if work.model.delay:
             self._await(work, room)
         return [head, *filter(_alive, self._line.take(work.kind, room))]
 
     def _await(self, work: Work, room: int) -> None:
-        """Until those in line fill the room, or for as long as the settings say."""
+        """Until those in line fill the room, or for as long as the model may wait."""
         self._gathering.add(work.kind)
-        self._changed.wait_for(lambda: self._line.samples(work.kind) >= room, self._delay)
+        self._changed.wait_for(lambda: self._line.samples(work.kind) >= room, work.model.delay)
         self._gathering.discard(work.kind)
 
     @property

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from cloud_server.config import CloudConfig
+from cloud_server.config import Batching, CloudConfig
 from cloud_server.inference import loading
 from cloud_server.inference.model import Model
 from cloud_server.inference.sizing import Sizing
@@ -55,9 +55,10 @@ class Always(Sizing):
         return self._sizes[-1]
 
 
-def watched(path: Path, most: int = 8) -> tuple[Model, Watched]:
+def watched(path: Path, most: int = 8, delay: float = 0.0) -> tuple[Model, Watched]:
     """``look_up``, in runs of so many samples."""
-    model = loading.open_model(path, meter=Meter(), settings=CloudConfig())
+    settings = CloudConfig(batching=Batching(delays={path.stem: delay}))
+    model = loading.open_model(path, meter=Meter(), settings=settings)
     model.sizing = Always(most)
     model._session = session = Watched(model._session)
     return model, session

@@ -38,8 +38,8 @@ def shared(path: Path) -> tuple[Model, Watched]:
     return watched(path)
 
 
-def fresh(runs: int = 1, delay: float = 0.0) -> Turns:
-    return Turns(runs, lambda _model, _run: None, delay)
+def fresh(runs: int = 1) -> Turns:
+    return Turns(runs, lambda _model, _run: None)
 
 
 def ask(turns: Turns, model: Model, numbers: list[int], **call: Any) -> Done:
@@ -145,10 +145,9 @@ def test_a_request_alone_waits_for_nobody(shared: tuple[Model, Watched]) -> None
     assert session.runs == [[7]]
 
 
-def test_a_run_that_may_wait_is_shared_by_those_who_come(shared: tuple[Model, Watched]) -> None:
-    model, session = shared
-    session.runs.clear()
-    turns = fresh(2, delay=20.0)
+def test_a_run_that_may_wait_is_shared_by_those_who_come(path: Path) -> None:
+    model, session = watched(path, delay=20.0)
+    turns = fresh(2)
     waits = [beside(partial(ask, turns, model, [number] * 4)) for number in (1, 2)]
     assert sorted(wait().outputs["y"][0] for wait in waits) == [1, 4]
     assert [sorted(run) for run in session.runs] == [[1] * 4 + [2] * 4]
