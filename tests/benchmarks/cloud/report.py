@@ -32,6 +32,8 @@ which is checked.
   here in several settings a promise is about the best.
 
 """
+BY_HAND = "\n## Where the time goes\n"
+"""From here on the page is written by people, and stays."""
 
 
 def machine() -> str:
@@ -49,7 +51,8 @@ def write(folder: Path) -> None:
         if path.exists()
     }
     summary = f"## What was promised\n\n{_table(promises.rows(kept))}\n"
-    REPORT.write_text(WORDS + "\n".join([summary, *map(_part, kept.values())]))
+    _, hand, words = (REPORT.read_text() if REPORT.exists() else "").partition(BY_HAND)
+    REPORT.write_text(WORDS + "\n".join([summary, *map(_part, kept.values())]) + hand + words)
     print(f"\nwritten to {REPORT}")
 
 
