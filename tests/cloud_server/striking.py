@@ -134,8 +134,8 @@ class Striker:
             for name, value in attack.headers:
                 self._http.putheader(name, value)
             self._http.endheaders(attack.body)
-            answer = self._http.getresponse()
-            answer.read()
+            with self._http.getresponse() as answer:
+                answer.read()
         except (OSError, http.client.HTTPException) as error:
             self._http = self._connection()
             if attack.headers or len(attack.body) > OVERSIZE:  # what it says of itself is not so

@@ -147,8 +147,8 @@ def posted(opened: http.client.HTTPConnection, request: Any, sent: Headers = ())
     for name, value in (*sent, ("content-length", str(len(body)))):
         opened.putheader(name, value)
     opened.endheaders(body.encode())
-    answer = opened.getresponse()
-    return _told(str(answer.status), json.loads(answer.read())["error"])
+    with opened.getresponse() as answer:
+        return _told(str(answer.status), json.loads(answer.read())["error"])
 
 
 def _told(status: str, reason: str) -> str:

@@ -92,16 +92,24 @@ def test_a_cloud_that_keeps_failing_is_left_alone(artifact: Artifact, fails: Cal
         assert asker.fallback.blocked
 
 
-@pytest.mark.parametrize("status", [grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNAUTHENTICATED])
-def test_a_refusal_of_the_sample_or_of_us_is_no_failure_of_the_cloud(
-    artifact: Artifact, status: grpc.StatusCode
-) -> None:
-    counted = Counted(refuses(status))
+def test_a_refusal_of_the_sample_is_no_failure_of_the_cloud(artifact: Artifact) -> None:
+    counted = Counted(refuses(grpc.StatusCode.INVALID_ARGUMENT))
     with cloud(counted) as port, fallback(port, artifact) as asker:
         outcomes = [asker.ask() for _ in range(50)]
         assert not asker.fallback.blocked
     assert len(counted.calls) == 50
-    assert {(it.reason, it.error) for it in outcomes} == {(Reason.CLOUD_ERROR, f"{status.name}: no")}
+    assert {(it.reason, it.error) for it in outcomes} == {(Reason.CLOUD_ERROR, "INVALID_ARGUMENT: no")}
+
+
+@pytest.mark.parametrize("status", [grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED])
+def test_a_refusal_of_us_is_asked_about_anew_and_seldom(artifact: Artifact, status: grpc.StatusCode) -> None:
+    """A new connection reads certificate and token anew; until one helps there is no use in samples."""
+    counted = Counted(refuses(status))
+    with cloud(counted) as port, fallback(port, artifact) as asker:
+        reasons = asked_often(asker)
+        assert asker.fallback.blocked
+    assert len(counted.calls) < 20, "one, then one whenever the server shows that it is there"
+    assert set(reasons) == {Reason.CLOUD_ERROR, Reason.CIRCUIT_OPEN}
 
 
 def test_a_server_whose_model_has_gone_is_asked_once(artifact: Artifact) -> None:

@@ -173,19 +173,19 @@ def test_looks_are_as_far_apart_as_is_safe() -> None:
     with listening() as server:
         port = server.getsockname()[1]
         found = Wire([Peer("grpc", HOST, port)], Counts())
-        assert found.look() == SEARCH
+        assert SEARCH <= found.look() < CALM
         assert found.settled
         with connection(server):
-            assert found.look() == BRISK
+            assert BRISK <= found.look() < SEARCH, "a process of many files looks less often"
             assert not found.settled
         found.close()
         found = Wire([Listener("grpc", port)], Counts())
-        assert found.look() == CALM, "nobody has to come"
+        assert found.look() >= CALM, "nobody has to come"
         with connection(server):
-            assert found.look() == BRISK
+            assert BRISK <= found.look() < SEARCH, "a process of many files looks less often"
         found.close()
-    assert Wire([], Counts()).look() == CALM
-    assert Wire([], Counts()).look(restless=True) == BRISK
+    assert Wire([], Counts()).look() >= CALM
+    assert BRISK <= Wire([], Counts()).look(restless=True) < SEARCH
 
 
 def test_unrest_makes_a_look_one_at_once() -> None:
