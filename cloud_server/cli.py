@@ -12,7 +12,6 @@ from cloud_server import config, server
 from cloud_server.access.summary import lines
 from cloud_server.config import CloudConfig
 from cloud_server.errors import StartError
-from cloud_server.metrics import Meter
 from cloud_server.server import Running
 from protos.artifact import ArtifactError
 from protos.image import NoPillow
@@ -124,7 +123,7 @@ def _models(settings: CloudConfig) -> None:
         raise StartError("no model: name a folder or an ONNX file, or give --config with [repository]")
     from cloud_server.inference import loading
 
-    catalogue = loading.load(settings, Meter())
+    catalogue = loading.load(settings)
     for entry in catalogue.index():
         if entry.reason:
             _say(f"cannot serve {entry.name} {entry.version}: {entry.reason}")

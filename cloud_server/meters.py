@@ -24,9 +24,15 @@ def running(config: CloudConfig, meter: Meter, address: str) -> Iterator[None]:
         endpoints.append(Listener("grpc", int(address.rpartition(":")[2])))
     if config.fleet:
         endpoints.append(Peer("mqtt", config.fleet.mqtt.host, config.fleet.mqtt.port))
+
+    def look(*, restless: bool) -> float:
+        meter.tally()
+        return wire.look(restless=restless)
+
     _tell_expiry(config, meter)
-    with closing(Wire(endpoints, count)) as wire, watching(wire.look, Event()):
+    with closing(Wire(endpoints, count)) as wire, watching(look, Event()):
         yield
+    meter.tally()
 
 
 def _tell_expiry(config: CloudConfig, meter: Meter) -> None:

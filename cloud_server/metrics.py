@@ -2,12 +2,14 @@
 
 import gzip
 import socket
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from functools import cache, partial
 from importlib.metadata import version
 from socketserver import ThreadingMixIn
-from threading import Thread
+from threading import Lock, Thread
+from typing import NamedTuple
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from wsgiref.types import StartResponse, WSGIEnvironment
 
@@ -15,7 +17,6 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
     Info,
     ProcessCollector,
     generate_latest,
@@ -25,6 +26,7 @@ from prometheus_client.registry import Collector
 from cloud_server.config import Metrics
 from cloud_server.listening import require_free
 from protos.buckets import DURATION_BUCKETS
+from protos.tally import Histogram, Refreshing, Tally
 
 _Gauge = partial(Gauge, multiprocess_mode="livesum")
 """One of which each worker has a part, while it lives."""
@@ -46,19 +48,54 @@ REFUSED = (
 """Why a caller is refused; of those whom gRPC refuses in the handshake it tells nobody."""
 
 
+class Called(NamedTuple):
+    """A call that was answered, one way or another."""
+
+    method: str
+    received: int
+    """Bytes."""
+    sent: int
+    seconds: float
+
+
+class Inside:
+    """How many calls are inside."""
+
+    def __init__(self) -> None:
+        self._calls, self._lock = 0, Lock()
+
+    def __len__(self) -> int:
+        return self._calls
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._calls += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._calls -= 1
+
+
 class Meter:
     """The metrics of one server, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
+        self._refreshing = Refreshing(registry)
+        self._called = Tally(self._count_calls)
+        self.called = self._called.note
+        """Counts a ``Called``."""
+        self.inside = Inside()
+        self.under_way: list[Sized] = [self.inside]
+        """Where calls are that have come and are not answered yet."""
+        self.before_scrape(self._called.count)
+        self.before_scrape(lambda: self.in_flight.set(sum(map(len, self.under_way))))
         ProcessCollector(registry=registry)
         self._make_calls(registry)
         self._make_models(registry)
         self._make_store(registry)
         self._make_nodes(registry)
-        self.stage_of, self.batch_of = cache(self.stages.labels), cache(self.batch_size.labels)
-        self.limit_of = cache(self.batch_limit.labels)
-        self.request_of, self.duration_of = cache(self.requests.labels), cache(self.durations.labels)
+        self.request_of = cache(self.requests.labels)
         self._extend: Callable[[bytes], bytes] | None = None
         self.shown: Collector = registry
         """What is exposed: this process, or this one and its workers."""
@@ -74,7 +111,9 @@ class Meter:
             buckets=DURATION_BUCKETS,
             registry=registry,
         )
-        self.in_flight = _Gauge("tidegate_requests_in_flight", "Calls being answered.", registry=registry)
+        self.in_flight = _Gauge(
+            "tidegate_requests_in_flight", "Calls that have come and are not answered yet.", registry=registry
+        )
         self.payload = Counter(
             "tidegate_request_payload_bytes",
             "Bytes of gRPC messages, without framing.",
@@ -210,6 +249,34 @@ class Meter:
             "tidegate_fleet_series", "Series of nodes that are shown here.", registry=registry
         )
 
+    def before_scrape(self, refresh: Callable[[], None]) -> None:
+        """Call this each time that the metrics are read, before they are."""
+        self._refreshing.calls.append(refresh)
+
+    def tally(self) -> None:
+        """Count what was noted."""
+        self._refreshing.refresh()
+
+    def answered(self, model: str, spent: Mapping[str, Sequence[float]]) -> None:
+        """Requests to a model: the seconds of each by stage."""
+        for stage, seconds in spent.items():
+            self.stages.labels(model, stage).observe_all(seconds)
+
+    def ran(self, model: str, samples: Sequence[int], seconds: Sequence[float], limit: int) -> None:
+        """Runs of a model; ``limit``: samples that may share one from now on."""
+        self.batch_size.labels(model).observe_all(samples)
+        self.inference.labels(model).observe_all(seconds)
+        self.batch_limit.labels(model).set(limit)
+
+    def _count_calls(self, calls: Sequence[Called]) -> None:
+        self.received.inc(sum(it.received for it in calls))
+        self.sent.inc(sum(it.sent for it in calls))
+        seconds = defaultdict[str, list[float]](list)
+        for call in calls:
+            seconds[call.method].append(call.seconds)
+        for method, each in seconds.items():
+            self.durations.labels(method).observe_all(each)
+
     def beside(self, extend: Callable[[bytes], bytes]) -> None:
         """What is shown from now on is what this makes of our own text."""
         self._extend = extend
@@ -221,6 +288,7 @@ class Meter:
 
     def announce(self, name: str, version: str, precision: str, sha256: str) -> None:
         """Say which model is served."""
+        self.inference.labels(name)
         self.model.labels(name).info({"version": version, "precision": precision, "sha256": sha256})
 
     def withdraw(self, name: str) -> None:

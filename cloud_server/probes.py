@@ -16,7 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
 from cloud_server import config
-from cloud_server.access.callers import Login, acting
+from cloud_server.access.callers import Acting, Login
 from cloud_server.access.rights import Rights
 from cloud_server.errors import Unauthenticated
 from cloud_server.inference.aside import aside
@@ -104,7 +104,7 @@ def _seen(model: str, context: grpc.ServicerContext, login: Login, rights: Right
         caller = login.of_grpc(context)
     except Unauthenticated:
         return False
-    with acting(caller):
+    with Acting(caller):
         return rights.sees(model)
 
 

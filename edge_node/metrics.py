@@ -16,18 +16,17 @@ from prometheus_client import (
     Gauge,
     Histogram,
     Info,
-    Metric,
     ProcessCollector,
     start_http_server,
 )
 from prometheus_client.metrics import MetricWrapperBase
-from prometheus_client.registry import Collector
 
 from edge_node.config import Metrics
 from edge_node.errors import PortInUse
 from protos.artifact import Artifact
 from protos.buckets import DURATION_BUCKETS
 from protos.result import Reason
+from protos.tally import Refreshing
 
 CONFIDENCE_BUCKETS = tuple(step / 20 for step in range(1, 21))
 ROUTES = ("edge", "cloud")
@@ -42,25 +41,12 @@ DROPS = ("rows", "bytes", "age", "disk", "corrupt", "oversize", "refused")
 """Why a result was given up: one of three bounds, the disk, damage, or the broker's limits or refusal."""
 
 
-class _Refreshing(Collector):
-    """First in its registry, it has no metrics of its own: it sees to it that the others are fresh."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.calls: list[Callable[[], None]] = []
-        registry.register(self)
-
-    def collect(self) -> Iterator[Metric]:
-        for call in self.calls:
-            call()
-        return iter(())
-
-
 class Meter:
     """The metrics of one node, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        self._refreshing = _Refreshing(registry)
+        self._refreshing = Refreshing(registry)
         self._noted: deque[Callable[[], None]] = deque()
         """What samples tell, until it is counted, a second later at most."""
         self._tallying = Lock()

@@ -1,12 +1,15 @@
 """ndarray <-> tensor of the Open Inference Protocol v2.
 
-Bytes stay bytes: a tensor is read with one ``np.frombuffer`` over the message's own buffer and
-written with one ``tobytes``. Typed contents are accepted too, since some clients send nothing else.
+Bytes stay bytes: a tensor is read with one ``np.frombuffer`` over the message's own buffer, copied only from
+where no processor likes it, and written with one ``tobytes``. Typed contents are accepted too, since some
+clients send nothing else.
 """
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from itertools import chain, islice
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -14,6 +17,8 @@ from numpy.typing import DTypeLike, NDArray
 from protos import inference_pb2 as pb
 
 Tensor = NDArray[Any]
+Raw = bytes | memoryview
+"""Raw contents of a tensor."""
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "BOOL": np.dtype(np.bool_),
@@ -48,11 +53,20 @@ class CodecError(ValueError):
 class Header(Protocol):
     """What is said of every tensor."""
 
-    name: str
-    datatype: str
-
+    @property
+    def name(self) -> str: ...
+    @property
+    def datatype(self) -> str: ...
     @property
     def shape(self) -> Any: ...
+
+
+class PlainHeader(NamedTuple):
+    """The same, and nothing else."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
 
 
 class TensorHeader(Header, Protocol):
@@ -63,6 +77,7 @@ class TensorHeader(Header, Protocol):
     def HasField(self, field_name: Any) -> bool: ...  # noqa: N802 - protobuf's name
 
 
+@cache
 def datatype(dtype: DTypeLike) -> str:
     """Protocol name of a numpy dtype; ``CodecError`` if it has none."""
     try:
@@ -123,23 +138,51 @@ def to_bytes(array: Tensor) -> bytes:
     """Row-major little-endian bytes; each element of an object array gets its 4-byte length before it."""
     if array.dtype.hasobject:
         return b"".join(len(item).to_bytes(4, "little") + item for item in array.ravel())
-    return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+    return (array if array.dtype in DATATYPES else array.astype(array.dtype.newbyteorder("<"))).tobytes()
 
 
-def _tensors(headers: Any, raws: Any) -> dict[str, Tensor]:
-    if raws and len(raws) != len(headers):
+def _tensors(headers: Sequence[TensorHeader], raws: Sequence[Raw]) -> dict[str, Tensor]:
+    if not raws:
+        return _named(headers, [_shaped(it, _from_typed(it, _dtype(it))) for it in headers])
+    if name := next((it.name for it in headers if filled(it)), ""):
+        raise CodecError(f"tensor {name!r}: has both raw and typed contents")
+    return raw_tensors(headers, raws)
+
+
+def filled(header: TensorHeader) -> bool:
+    """Whether it has typed contents: MLServer sets them, empty, beside raw ones."""
+    return header.HasField("contents") and header.contents.ByteSize() > 0
+
+
+def raw_tensors(headers: Sequence[Header], raws: Sequence[Raw]) -> dict[str, Tensor]:
+    """The arrays by name, read-only; ``CodecError`` says what is malformed."""
+    if len(raws) != len(headers):
         raise CodecError(f"{len(raws)} raw contents for {len(headers)} tensors")
-    arrays: dict[str, Tensor] = {}
-    for index, header in enumerate(headers):
-        if header.name in arrays:
-            raise CodecError(f"tensor {header.name!r} is given twice")
-        arrays[header.name] = _tensor(header, raws[index] if raws else None)
-    return arrays
+    return _named(headers, list(map(from_raw, headers, raws)))
 
 
-def from_raw(header: Header, raw: bytes) -> Tensor:
+def _named(headers: Sequence[Header], arrays: Sequence[Tensor]) -> dict[str, Tensor]:
+    found = {header.name: array for header, array in zip(headers, arrays, strict=True)}
+    if len(found) < len(headers):
+        twice, _ = Counter(header.name for header in headers).most_common(1)[0]
+        raise CodecError(f"tensor {twice!r} is given twice")
+    return found
+
+
+def from_raw(header: Header, raw: Raw) -> Tensor:
     """The array in raw contents, read-only."""
-    return _shaped(header, _from_raw(header, _dtype(header), raw))
+    dtype, count = _dtype(header), _count(header)
+    if dtype.hasobject:
+        return _shaped(header, np.fromiter(islice(_split(header.name, raw), count + 1), dtype=object))
+    if len(raw) != count * dtype.itemsize:
+        raise CodecError(
+            f"tensor {header.name!r}: {len(raw)} raw bytes, "
+            f"{header.datatype} of shape {list(header.shape)} needs {count * dtype.itemsize}"
+        )
+    array = np.frombuffer(raw, dtype)
+    if not array.flags.aligned:
+        array = np.frombuffer(bytes(raw), dtype)  # an array's own copy() goes by elements, five times slower
+    return _reshaped(header, array)
 
 
 def from_json(header: Header, data: Any) -> Tensor:
@@ -163,14 +206,6 @@ def to_json(name: str, array: Tensor) -> list[Any]:
         raise CodecError(f"tensor {name!r}: holds bytes that are no text, ask for binary data") from None
 
 
-def _tensor(header: TensorHeader, raw: bytes | None) -> Tensor:
-    if raw is None:
-        return _shaped(header, _from_typed(header, _dtype(header)))
-    if header.HasField("contents") and header.contents.ByteSize():  # MLServer sets it, empty, beside raw
-        raise CodecError(f"tensor {header.name!r}: has both raw and typed contents")
-    return from_raw(header, raw)
-
-
 def _dtype(header: Header) -> np.dtype[Any]:
     dtype = DTYPES.get(header.datatype)
     if dtype is None:
@@ -184,6 +219,10 @@ def _shaped(header: Header, flat: Tensor) -> Tensor:
         raise CodecError(
             f"tensor {header.name!r}: {flat.size} elements, shape {list(header.shape)} needs {count}"
         )
+    return _reshaped(header, flat)
+
+
+def _reshaped(header: Header, flat: Tensor) -> Tensor:
     try:
         return flat.reshape(tuple(header.shape))
     except ValueError:  # [0, 2**62]
@@ -202,19 +241,7 @@ def _count(header: Header) -> int:
     return count
 
 
-def _from_raw(header: Header, dtype: np.dtype[Any], raw: bytes) -> Tensor:
-    count = _count(header)
-    if dtype.hasobject:
-        return np.fromiter(islice(_split(header.name, raw), count + 1), dtype=object)
-    if len(raw) != count * dtype.itemsize:
-        raise CodecError(
-            f"tensor {header.name!r}: {len(raw)} raw bytes, "
-            f"{header.datatype} of shape {list(header.shape)} needs {count * dtype.itemsize}"
-        )
-    return np.frombuffer(raw, dtype)
-
-
-def _split(name: str, raw: bytes) -> Iterator[bytes]:
+def _split(name: str, raw: Raw) -> Iterator[bytes]:
     """The elements of a raw BYTES tensor."""
     at = 0
     while at < len(raw):
@@ -222,7 +249,7 @@ def _split(name: str, raw: bytes) -> Iterator[bytes]:
         at = start + int.from_bytes(raw[at:start], "little")
         if at > len(raw) or start > len(raw):
             raise CodecError(f"tensor {name!r}: BYTES element runs past the end of its raw contents")
-        yield raw[start:at]
+        yield bytes(raw[start:at])
 
 
 def _from_typed(header: TensorHeader, dtype: np.dtype[Any]) -> Tensor:

@@ -19,7 +19,7 @@ _LONGEST = 86_400.0
 
 def trailer(**stages: float) -> tuple[tuple[str, str], ...]:
     """Metadata that say the seconds of each stage, and the time now."""
-    entries = ", ".join(f"{stage};dur={seconds * 1e3:.3f}" for stage, seconds in stages.items())
+    entries = ", ".join([f"{stage};dur={seconds * 1e3:.3f}" for stage, seconds in stages.items()])
     return (SERVER_TIMING, entries), (CLOCK, f"{time.time():.6f}")
 
 

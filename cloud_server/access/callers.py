@@ -1,8 +1,7 @@
 """Who calls, by certificate or token and by nothing else."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from math import inf
@@ -49,14 +48,17 @@ def current() -> Caller:
     return _caller.get()
 
 
-@contextmanager
-def acting(caller: Caller) -> Iterator[None]:
+class Acting:
     """What is done inside is done for them."""
-    token = _caller.set(caller)
-    try:
-        yield
-    finally:
-        _caller.reset(token)
+
+    def __init__(self, caller: Caller) -> None:
+        self._doer = caller
+
+    def __enter__(self) -> None:
+        self._token = _caller.set(self._doer)
+
+    def __exit__(self, *_: object) -> None:
+        _caller.reset(self._token)
 
 
 class Login:

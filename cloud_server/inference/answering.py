@@ -1,5 +1,6 @@
 """The one way from a question to its answer, whichever skin it came through."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,11 +13,11 @@ from cloud_server.inference.classification import classify
 from cloud_server.inference.model import Card, Model
 from cloud_server.inference.repository import Repository
 from cloud_server.inference.sizing import Run
-from cloud_server.inference.statistics import Laps, Statistics
+from cloud_server.inference.statistics import Answered, Ran, Statistics
 from cloud_server.inference.turns import Turns
 from cloud_server.metrics import Meter
 from protos import timing
-from protos.codec import Header, Tensor
+from protos.codec import PlainHeader, Tensor
 from protos.identity import MODEL_SHA256
 
 SHED_BY: dict[type[Exception], str] = {Expired: "expired", Gone: "gone", Late: "late", Full: "queue"}
@@ -40,7 +41,7 @@ class Question:
     version: str
     size: int
     """Bytes of it all."""
-    headers: Sequence[Header]
+    headers: tuple[PlainHeader, ...]
     """What is said of its tensors."""
     tensors: Callable[[], Mapping[str, Tensor]]
     """Reads them: not before it is clear that there is a model for them."""
@@ -65,7 +66,7 @@ class Answering:
     def __init__(
         self, repository: Repository, runs: int, meter: Meter, rights: Rights, config: CloudConfig
     ) -> None:
-        self.repository, self.statistics, self._meter = repository, Statistics(), meter
+        self.repository, self.statistics, self._meter = repository, Statistics(meter), meter
         self.rights, self._runs, self._most = rights, runs, config.server.queue
         self._widest = 1
         self._turns = Turns(runs, self._ran, self._most)
@@ -74,46 +75,41 @@ class Answering:
         """``RequestError`` or ``CodecError`` says what is wrong with it."""
         self.rights.require_model(question.model)
         self.rights.require_turn(question.call.identity)
-        model, laps = self.repository.get(question.model, question.version), Laps()
+        model, came = self.repository.get(question.model, question.version), time.perf_counter()
         try:
             limits.check(model.card, question.size)
             model.expect(question.headers)
             work = model.prepare(question.tensors(), [it.name for it in question.wanted])
-            laps.lap("compute_input")
+            read = time.perf_counter()
             done = self._turns.run(work, question.call)
-            outputs, run = done.outputs, done.run
-            laps.lap("queue", run.began)
-            laps.lap("compute_infer", run.began + run.seconds)
-            if any(it.classes for it in question.wanted):
-                outputs |= _classified(model, outputs, question.wanted)
-            laps.lap("compute_output")
+            outputs = done.outputs | _classified(model, done.outputs, question.wanted)
         except Exception as error:
-            self.statistics.failed(model.card, laps)
+            self.statistics.failed(model.card, time.perf_counter() - came)
             if shed := SHED_BY.get(type(error)):
                 self._meter.shed_by[shed].inc()
             raise
-        self.statistics.succeeded(model.card, laps, run)
-        for stage, seconds in laps.seconds.items():
-            self._meter.stage_of(model.card.name, stage).observe(seconds)
-        return Answer(model.card, outputs, _facts(model.card, laps))
+        self.statistics.succeeded(Answered(model.card, done.run, came, read, time.perf_counter()))
+        return Answer(model.card, outputs, _facts(model.card, done.run, read))
+
+    def after(self, unread: Callable[[], int]) -> None:
+        """So many requests wait at any time before they are read."""
+        self._turns.unread = unread
 
     def readers(self) -> int:
-        """Requests to read at once: for all runs and two more; or all, where there is an order to keep."""
+        """Requests to read at once: one or as many as share it for each run; all, where there is an order."""
         if self._turns.mixed:
             return self._runs + self._most
-        return (self._runs + 2) * self._widest
+        return self._runs if self._widest == 1 else (self._runs + 1) * self._widest
 
     def _ran(self, model: Model, run: Run) -> None:
-        self._widest = max(it.sizing.limit for it in (model, *self.repository))
-        self.statistics.ran(model.card, run)
-        self._meter.batch_of(model.card.name).observe(run.samples)
-        self._meter.limit_of(model.card.name).set(model.sizing.limit)
+        if model.sizing.room != self._widest:
+            self._widest = max(it.sizing.room for it in (model, *self.repository))
+        self.statistics.ran(Ran(model.card, run, model.sizing.limit))
 
 
 def _classified(model: Model, outputs: Mapping[str, Tensor], wanted: Sequence[Wanted]) -> dict[str, Tensor]:
     return {it.name: classify(outputs[it.name], it.classes, model.card.labels) for it in wanted if it.classes}
 
 
-def _facts(card: Card, laps: Laps) -> tuple[tuple[str, str], ...]:
-    took = timing.trailer(queue=laps.seconds["queue"], compute=laps.seconds["compute_infer"])
-    return (MODEL_SHA256, card.sha256), *took
+def _facts(card: Card, run: Run, read: float) -> tuple[tuple[str, str], ...]:
+    return (MODEL_SHA256, card.sha256), *timing.trailer(queue=run.began - read, compute=run.seconds)

@@ -34,6 +34,10 @@ class Handlers(ThreadPoolExecutor):
         """Calls that wait or are being answered."""
         return len(self._calls) + self._active
 
+    def unread(self) -> int:
+        """Calls of which nobody knows yet what they ask."""
+        return len(self._calls)
+
     @property
     def wait(self) -> float:
         """Seconds that one more call would take, by how fast they have been answered of late."""

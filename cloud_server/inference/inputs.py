@@ -9,7 +9,7 @@ import numpy as np
 from cloud_server.errors import BadInput
 from protos import image
 from protos.artifact import ImageInput, TensorSpec
-from protos.codec import Header, Tensor
+from protos.codec import PlainHeader, Tensor
 
 MOST_IMAGES, MOST_BYTES = 32, 64 << 20
 """Encoded images in one call, and what they may unfold to: a few kilobytes of PNG can be gigabytes."""
@@ -19,7 +19,7 @@ _NAMED, _DIMENSIONS = 9, 99
 """Names and sizes that a refusal repeats."""
 
 
-def expect(specs: Sequence[TensorSpec], headers: Sequence[Header], images: ImageInput | None) -> None:
+def expect(specs: Sequence[TensorSpec], images: ImageInput | None, headers: tuple[PlainHeader, ...]) -> None:
     """Nothing, if such tensors may be fed; ``BadInput`` says what comes and what is expected.
 
     Asked before anything is unfolded: what does not fit costs next to nothing.
@@ -46,8 +46,8 @@ def accept(spec: TensorSpec, array: Tensor, images: ImageInput | None) -> Tensor
     return _to_text(spec, array) if array.dtype.hasobject else array
 
 
-def _expect_one(spec: TensorSpec, header: Header, images: ImageInput | None) -> None:
-    datatype, shape = header.datatype, tuple(header.shape[:_DIMENSIONS])
+def _expect_one(spec: TensorSpec, header: PlainHeader, images: ImageInput | None) -> None:
+    datatype, shape = header.datatype, header.shape[:_DIMENSIONS]
     if images and datatype == "BYTES":
         most = most_images(images)
         if len(shape) != 1 or not 1 <= shape[0] <= most:

@@ -13,13 +13,14 @@ from typing import Any, TypeAlias
 import grpc
 from google.protobuf.message import DecodeError
 
-from cloud_server.access.callers import NOBODY, OPEN, Caller, Login, acting
+from cloud_server.access.callers import NOBODY, OPEN, Acting, Caller, Login
 from cloud_server.errors import Unauthenticated, refusal
-from cloud_server.inference import door, messages, streaming
+from cloud_server.inference import door, reading, streaming
 from cloud_server.inference.door import Door
-from cloud_server.metrics import Meter
+from cloud_server.metrics import Called, Inside, Meter
 
 Answer = Callable[[bytes, grpc.ServicerContext], bytes]
+Parse = Callable[[bytes], Any]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"  # generic only to the type checker
 
 Who = Callable[[grpc.ServicerContext], Caller]
@@ -67,9 +68,11 @@ class Interceptor(grpc.ServerInterceptor):
         who = _nobody if method in OPEN else self._login.of_grpc
         if handler.unary_unary is None:
             return _parsed(handler, who)
-        guarded = _guarded(handler, who, self._door.hear if method == INFER else lambda _left: None)
+        parse = reading.read if method == INFER else _checked(handler.request_deserializer)
+        guarded = _guarded(handler, parse, who, self._door.hear if method == INFER else lambda _left: None)
         answer = wraps(handler.unary_unary)(_counted(self._meter, _name(method), guarded))
         if method != INFER:
+            answer = wraps(answer)(_entered(self._meter.inside, answer))
             answer.__dict__.setdefault("experimental_thread_pool", self._aside)
         return grpc.unary_unary_rpc_method_handler(answer)
 
@@ -84,31 +87,35 @@ def _nobody(_: grpc.ServicerContext) -> Caller:
 
 def _counted(meter: Meter, method: str, answer: Answer) -> Answer:
     def counted(request: bytes, context: grpc.ServicerContext) -> bytes:
-        start = time.perf_counter()
-        meter.received.inc(len(request))
+        start, response = time.perf_counter(), b""
         try:
-            with meter.in_flight.track_inprogress():
-                response = answer(request, context)
-            meter.sent.inc(len(response))
+            response = answer(request, context)
         finally:
-            meter.duration_of(method).observe(time.perf_counter() - start)
             meter.request_of(method, _code(context)).inc()
+            meter.called(Called(method, len(request), len(response), time.perf_counter() - start))
         return response
 
     return counted
 
 
-def _guarded(handler: Any, who: Who, hear: Callable[[float], object]) -> Answer:
+def _entered(inside: Inside, answer: Answer) -> Answer:
+    def entered(request: bytes, context: grpc.ServicerContext) -> bytes:
+        with inside:
+            return answer(request, context)
+
+    return entered
+
+
+def _guarded(handler: Any, parse: Parse, who: Who, hear: Callable[[float], object]) -> Answer:
     """Find out who asks, parse, answer, serialise.
 
     Parsing is done here, so that garbage is the caller's error and not ours.
     """
-    parse, serialise, behave = handler.request_deserializer, handler.response_serializer, handler.unary_unary
+    serialise, behave = handler.response_serializer, handler.unary_unary
 
     def guarded(request: bytes, context: grpc.ServicerContext) -> bytes:
         try:
-            messages.check(request)
-            with acting(who(context)):
+            with Acting(who(context)):
                 hear(context.time_remaining())
                 response: bytes = serialise(behave(parse(request), context))
         except Exception as error:  # noqa: BLE001 - nothing but a status leaves the server
@@ -117,6 +124,14 @@ def _guarded(handler: Any, who: Who, hear: Callable[[float], object]) -> Answer:
         return response
 
     return guarded
+
+
+def _checked(parse: Parse) -> Parse:
+    def read(message: bytes) -> Any:
+        reading.check(message)
+        return parse(message)
+
+    return read
 
 
 def _parsed(handler: Any, who: Who) -> Handler:

@@ -64,10 +64,15 @@ class Line:
         self._count += 1
         job.order = call.priority, at, self._count
         self._reached[call.identity] = at + job.cost
-        if self._last != (call.identity, call.priority):
-            self._mixed_until = time.monotonic() + MIXED if self._last else 0.0
-            self._last = call.identity, call.priority
+        self.passed(call)
         insort(self._jobs, job, key=_ORDER)
+
+    def passed(self, call: Call) -> None:
+        """It was here, if only in passing."""
+        kind = call.identity, call.priority
+        if self._last != kind:
+            self._mixed_until = time.monotonic() + MIXED if self._last else 0.0
+            self._last = kind
 
     def ahead(self, job: Job) -> float:
         """Seconds of work that come before it, if it were to come in now."""
@@ -81,8 +86,10 @@ class Line:
 
     def pop(self, but: Container[object] = ()) -> Job | None:
         """Whose turn it is, kinds that are excepted aside."""
-        at = next((at for at, job in enumerate(self._jobs) if job.work.kind not in but), None)
-        return None if at is None else self._remove(at)
+        for at, job in enumerate(self._jobs):
+            if job.work.kind not in but:
+                return self._remove(at)
+        return None
 
     def samples(self, kind: object) -> int:
         """In line, of a kind."""

@@ -18,7 +18,6 @@ from cloud_server.inference.repository import Repository
 from cloud_server.inference.sandbox import try_out
 from cloud_server.inference.scanning import scan
 from cloud_server.inference.session import divides, open_session, require, signature
-from cloud_server.metrics import Meter
 from protos import artifact, image
 from protos.artifact import Artifact, ImageInput, TensorSpec
 from protos.codec import DTYPES
@@ -29,10 +28,10 @@ _MEMORY = "alloc", " bytes"
 """What onnxruntime says where a run takes more than there is, or than it would ever give."""
 
 
-def load(settings: CloudConfig, meter: Meter) -> Catalogue:
+def load(settings: CloudConfig) -> Catalogue:
     """Every model, warm; ``ModelError`` if one of ``[[models]]``, or all of ``[repository]``, cannot be."""
     require(settings.execution.providers)
-    open_one = partial(open_model, meter=meter, settings=settings)
+    open_one = partial(open_model, settings=settings)
     sources: dict[str, Path] = {}
     models = []
     for path in (model.path for model in settings.models):
@@ -50,9 +49,7 @@ def load(settings: CloudConfig, meter: Meter) -> Catalogue:
     return catalogue
 
 
-def open_model(
-    path: Path, name: str = "", version: str = "", *, meter: Meter, settings: CloudConfig
-) -> Model:
+def open_model(path: Path, name: str = "", version: str = "", *, settings: CloudConfig) -> Model:
     """A model, warm, that has first shown in a sandbox that it does no harm; else ``ModelError``."""
     tried = try_out(path, settings.loading)
     card, session = load_model(path, settings.execution.providers)
@@ -60,7 +57,7 @@ def open_model(
         raise ModelError(path, "changed while it was being loaded")
     card = replace(card, name=name or card.name, version=version or card.version)
     most, delay = settings.batching.most(card.name), settings.batching.delay(card.name)
-    return Model(card, session, meter.inference.labels(card.name), most, delay)
+    return Model(card, session, most, delay)
 
 
 def load_model(path: Path, providers: Sequence[str] = ("cpu",)) -> tuple[Card, Any]:

@@ -4,18 +4,21 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from itertools import accumulate
 from typing import Any
 
 import numpy as np
-from prometheus_client import Histogram
 
 from cloud_server.errors import BadInput
 from cloud_server.inference.inputs import accept, expect
 from cloud_server.inference.session import run_options
 from cloud_server.inference.sizing import Run, Sizing
 from protos.artifact import ImageInput, TensorSpec
-from protos.codec import Header, Tensor
+from protos.codec import Tensor
+
+FORMS = 64
+"""Headers that are known to be good: most callers send the same each time."""
 
 log = logging.getLogger(__name__)
 
@@ -54,10 +57,13 @@ class Work:
     feed: dict[str, Tensor]
     outputs: list[str]
     samples: int
-    kind: object
-    """Equal for those that can share a run,"""
     shares: bool
-    """if it can."""
+    """Whether others can have a part in its run."""
+
+    @property
+    def kind(self) -> object:
+        """Equal for those that can share a run."""
+        return (self.model, *(array.shape[1:] for array in self.feed.values())) if self.shares else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +78,16 @@ class Done:
 class Model:
     """A session and its card. Any number of threads may use it at once."""
 
-    def __init__(self, card: Card, session: Any, timer: Histogram, most: int = 1, delay: float = 0.0) -> None:
+    def __init__(self, card: Card, session: Any, most: int = 1, delay: float = 0.0) -> None:
         """``most``: samples in a run that requests share. ``delay``: seconds that it waits for them."""
         self.card, self.delay = card, delay
         self.sizing = Sizing(most if card.batches else 1)
         self._session = session
-        self._timer = timer
+        self.expect = lru_cache(FORMS)(partial(expect, card.inputs, card.images))
+        """``BadInput`` unless tensors of these headers may be fed."""
         self._options = run_options()
         self._names = [spec.name for spec in card.outputs]
         self._counts = bool(card.inputs) and all(spec.shape[:1] == (-1,) for spec in card.inputs)
-
-    def expect(self, headers: Sequence[Header]) -> None:
-        """``BadInput`` unless such tensors may be fed."""
-        expect(self.card.inputs, headers, self.card.images)
 
     def prepare(self, tensors: Mapping[str, Tensor], requested: Sequence[str] = ()) -> Work:
         """Arrays by input name, as ``expect`` let them pass, to be run for all outputs if none is requested.
@@ -92,31 +95,24 @@ class Model:
         ``BadInput`` says what is wrong with what they hold.
         """
         outputs = self._choose(requested)
-        feed = self._accept(tensors)
-        shapes = [array.shape for array in feed.values()]
-        samples = max(1, shapes[0][0]) if self._counts else 1
-        shares = self.card.batches and all(shape[0] == samples for shape in shapes)
-        kind = self, *(shape[1:] for shape in shapes)
-        return Work(self, feed, outputs, samples, kind if shares else object(), shares)
+        feed = {spec.name: accept(spec, tensors[spec.name], self.card.images) for spec in self.card.inputs}
+        counts = [len(array) for array in feed.values()] if self._counts else [1]
+        samples = max(1, counts[0])
+        return Work(self, feed, outputs, samples, self.card.batches and {*counts} == {samples})
 
     def run(self, works: Sequence[Work]) -> list[Done | Exception]:
         """All in one run; each by itself if that fails, so that nobody fails for another's sake."""
-        outputs = [name for name in self._names if any(name in work.outputs for work in works)]
-        began, cost = time.perf_counter(), time.thread_time()
+        curious = self.sizing.curious
+        began, used = time.perf_counter(), time.thread_time() if curious else 0.0
         try:
-            found = _divided(self._run(outputs, _joined(works)), works)
+            found = self._together(works)
         except Exception as error:  # noqa: BLE001 - it is the callers'
             if len(works) > 1:
                 return [it for work in works for it in self.run([work])]
             return [error]
-        run = Run(
-            sum(work.samples for work in works), began, time.perf_counter() - began, time.thread_time() - cost
-        )
-        named = [dict(zip(outputs, arrays, strict=True)) for arrays in found]
-        return [
-            Done({name: its[name] for name in work.outputs}, run)
-            for work, its in zip(works, named, strict=True)
-        ]
+        seconds, cost = time.perf_counter() - began, time.thread_time() - used if curious else None
+        run = Run(sum([work.samples for work in works]), began, seconds, cost)
+        return [Done(outputs, run) for outputs in found]
 
     def stop(self) -> None:
         """End runs under way; each fails."""
@@ -129,36 +125,33 @@ class Model:
             raise BadInput(f"no output {sorted(unknown)}, the model has {self._names}")
         return list(dict.fromkeys(requested))
 
-    def _accept(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {spec.name: accept(spec, tensors[spec.name], self.card.images) for spec in self.card.inputs}
+    def _together(self, works: Sequence[Work]) -> list[dict[str, Tensor]]:
+        """The outputs of each."""
+        if len(works) == 1:
+            return [self._run(works[0].outputs, works[0].feed)]
+        outputs = [name for name in self._names if any(name in work.outputs for work in works)]
+        joined = {name: np.concatenate([work.feed[name] for work in works]) for name in works[0].feed}
+        return _divided(self._run(outputs, joined), works)
 
-    def _run(self, outputs: list[str], feed: dict[str, Tensor]) -> list[Tensor]:
+    def _run(self, outputs: Sequence[str], feed: dict[str, Tensor]) -> dict[str, Tensor]:
         """What fits the signature can still be wrong: sizes that do not go together, an index too high."""
         try:
-            with self._timer.time():
-                arrays: list[Tensor] = self._session.run(outputs, feed, self._options)
+            arrays: list[Tensor] = self._session.run(outputs, feed, self._options)
         except Exception as error:  # onnxruntime's errors have no base of their own
             log.warning("model %s: %s", self.card.name, error)
             shapes = {name: list(array.shape) for name, array in feed.items()}
             raise BadInput(f"the model cannot run on these inputs, of shape {shapes}") from error
-        return [_to_bytes(array) for array in arrays]
+        return dict(zip(outputs, map(_to_bytes, arrays), strict=True))
 
 
-def _joined(works: Sequence[Work]) -> dict[str, Tensor]:
-    if len(works) == 1:
-        return works[0].feed
-    return {name: np.concatenate([work.feed[name] for work in works]) for name in works[0].feed}
-
-
-def _divided(arrays: list[Tensor], works: Sequence[Work]) -> list[list[Tensor]]:
-    """To each request its own samples."""
-    if len(works) == 1:
-        return [arrays]
+def _divided(joined: Mapping[str, Tensor], works: Sequence[Work]) -> list[dict[str, Tensor]]:
+    """To each request its own samples, of the outputs that it is to have."""
     ends = list(accumulate(work.samples for work in works))
-    if any(len(array) != ends[-1] for array in arrays):
+    if any(len(array) != ends[-1] for array in joined.values()):
         raise ValueError("the model does not answer each sample")
     return [
-        [array[end - work.samples : end] for array in arrays] for work, end in zip(works, ends, strict=True)
+        {name: joined[name][end - work.samples : end] for name in work.outputs}
+        for work, end in zip(works, ends, strict=True)
     ]
 
 

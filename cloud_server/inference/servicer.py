@@ -5,7 +5,6 @@ An error raised here becomes a status in ``interceptors.py``.
 # ruff: noqa: N802 - the protocol's names
 
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from importlib.metadata import version
 
 import grpc
@@ -13,10 +12,11 @@ import grpc
 from cloud_server.access.callers import Login
 from cloud_server.errors import NotOffered, UnknownModel
 from cloud_server.inference import parameters
-from cloud_server.inference.answering import Answer, Answering, Question, Wanted
+from cloud_server.inference.answering import Answer, Answering, Question
 from cloud_server.inference.aside import aside
 from cloud_server.inference.catalogue import Entry
 from cloud_server.inference.company import Alone
+from cloud_server.inference.reading import Request
 from cloud_server.inference.streaming import Streams
 from cloud_server.metrics import Meter
 from protos import codec
@@ -86,9 +86,7 @@ class InferenceServicer:
             outputs=map(_metadata, card.outputs),
         )
 
-    def ModelInfer(
-        self, request: pb.ModelInferRequest, context: grpc.ServicerContext
-    ) -> pb.ModelInferResponse:
+    def ModelInfer(self, request: Request, context: grpc.ServicerContext) -> pb.ModelInferResponse:
         """Raw contents are answered with raw, typed with typed.
 
         The trailing metadata say which model did, how long it took, and what the time is.
@@ -97,7 +95,7 @@ class InferenceServicer:
         context.set_trailing_metadata(answer.facts)
         return _response(request, answer)
 
-    def _infer(self, request: pb.ModelInferRequest, context: grpc.ServicerContext) -> pb.ModelInferResponse:
+    def _infer(self, request: Request, context: grpc.ServicerContext) -> pb.ModelInferResponse:
         """As ``ModelInfer``, with the facts in the parameters: a message in a stream has no metadata."""
         answer = self._answering.answer(_question(request, context))
         response = _response(request, answer)
@@ -146,28 +144,27 @@ class InferenceServicer:
         return pb.RepositoryModelUnloadResponse()
 
 
-def _question(request: pb.ModelInferRequest, context: grpc.ServicerContext) -> Question:
+def _question(request: Request, context: grpc.ServicerContext) -> Question:
+    head, own = request.head, request.own
     return Question(
-        model=request.model_name,
-        version=request.model_version,
-        size=request.ByteSize(),
-        headers=request.inputs,
-        tensors=partial(codec.request_tensors, request),
-        wanted=[
-            Wanted(it.name, parameters.classes(parameters.plain(it.parameters))) for it in request.outputs
-        ],
+        model=head.message.model_name,
+        version=head.message.model_version,
+        size=request.size,
+        headers=head.headers,
+        tensors=request.tensors,
+        wanted=head.wanted,
         call=parameters.call(
-            request.id,
-            parameters.plain(request.parameters),
+            own.id,
+            parameters.plain(own.parameters),
             context.time_remaining(),
             lambda: not context.is_active(),
         ),
     )
 
 
-def _response(request: pb.ModelInferRequest, answer: Answer) -> pb.ModelInferResponse:
-    typed = not request.raw_input_contents
-    return codec.response(answer.card.name, answer.card.version, request.id, answer.tensors, typed=typed)
+def _response(request: Request, answer: Answer) -> pb.ModelInferResponse:
+    card = answer.card
+    return codec.response(card.name, card.version, request.own.id, answer.tensors, typed=not request.raws)
 
 
 def _require_unnamed(repository: str) -> None:

@@ -3,8 +3,10 @@
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from math import ceil
+from typing import Any
 
 import grpc
 
@@ -33,28 +35,19 @@ def serve(config: CloudConfig, meter: Meter, company: Company = Alone) -> Iterat
 
     On leaving: say not serving, answer what is under way, stop.
     """
-    login = Login(config, meter)
-    rights = Rights(config.access, named=login.required, meter=meter)
-    catalogue = loading.load(config, meter)
+    parts = assemble(config, meter, company)
+    login, catalogue, servicer = parts.login, parts.catalogue, parts.servicer
     repository = catalogue.repository
-    runs = config.server.threads or ceil((os.cpu_count() or 1) / config.server.workers)
-    answering = Answering(repository, runs, meter, rights, config)
-    most = runs + config.server.queue
-    with Handlers(most, answering.readers) as handlers:
-        server = grpc.server(
-            handlers,
-            interceptors=[Interceptor(meter, login, Door(handlers, 2 * runs, most))],
-            options=_options(config, repository),
-        )
-        servicer = InferenceServicer(answering, company(catalogue, answering.statistics), meter, login)
+    with parts.handlers as handlers:
+        server = grpc.server(handlers, interceptors=[parts.interceptor], options=_options(config, repository))
         add_GRPCInferenceServiceServicer_to_server(servicer, server)
-        health = probes.add(server, login, rights)
+        health = probes.add(server, login, parts.answering.rights)
         catalogue.watch(partial(_tell, health, meter, repository))
         port = listening.open_port(server, config, login.certificates, meter.handshakes.labels("grpc").inc)
         with probes.apart(health, config.health):
             server.start()
             try:
-                with _rest(config, servicer, answering, meter, login):
+                with _rest(config, servicer, parts.answering, meter, login):
                     yield listening.address(config.server.host, port), catalogue
             finally:
                 health.withdraw()
@@ -63,10 +56,44 @@ def serve(config: CloudConfig, meter: Meter, company: Company = Alone) -> Iterat
                 repository.stop()
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What answers calls, whoever carries them here."""
+
+    login: Login
+    catalogue: Catalogue
+    answering: Answering
+    servicer: InferenceServicer
+    handlers: Handlers
+    interceptor: Interceptor
+
+
+def assemble(
+    config: CloudConfig, meter: Meter, company: Company = Alone, servicer: Any = InferenceServicer
+) -> Parts:
+    """The models, loaded, and the way to them; ``StartError`` if they cannot be."""
+    login = Login(config, meter)
+    rights = Rights(config.access, named=login.required, meter=meter)
+    catalogue = loading.load(config)
+    runs = config.server.threads or 1 + ceil((os.cpu_count() or 1) / config.server.workers)
+    most = runs + config.server.queue
+    answering = Answering(catalogue.repository, runs, meter, rights, config)
+    handlers = Handlers(most, answering.readers)
+    answering.after(handlers.unread)
+    meter.under_way.append(handlers)
+    return Parts(
+        login,
+        catalogue,
+        answering,
+        servicer(answering, company(catalogue, answering.statistics), meter, login),
+        handlers,
+        Interceptor(meter, login, Door(handlers, 2 * runs, most)),
+    )
+
+
 def check(config: CloudConfig) -> Catalogue:
     """Everything that ``serve`` does before it answers; raises what it would raise."""
-    meter = Meter()
-    Login(config, meter)
+    Login(config, Meter())
     listening.prepare(config)
     if config.health:
         listening.require_free("health", config.health.host, config.health.port)
@@ -74,7 +101,7 @@ def check(config: CloudConfig) -> Catalogue:
         from cloud_server.rest import serving
 
         serving.check(config, config.rest)
-    return loading.load(config, meter)
+    return loading.load(config)
 
 
 def _tell(health: Health, meter: Meter, repository: Repository, name: str) -> None:

@@ -2,7 +2,8 @@
 
 On many a CPU a large batch is slower than its samples one by one, as they no longer fit the cache.
 Sizes are tried by powers of two, from one: a size is used once it has shown that it costs less than those
-below, and the neighbours of what is used are tried again now and then.
+below. It is learnt for a while now and then, and longer where it has paid: trials need requests that wait, so
+that more of them have to be read, and each that waits costs a change of threads.
 """
 
 from collections import deque
@@ -12,8 +13,8 @@ KNOWN = 16
 """Runs of a size until it is believed,"""
 MEMORY = 31
 """of the last so many of which the lower quartile counts: neighbours make a run slower, and never faster."""
-EVERY = 32
-"""One run in so many tries another size."""
+EVERY, WHILE = 2048, 64
+"""After so many runs the neighbours of what is used are tried again, during so many."""
 GAIN = 0.95
 """A larger size has to cost a sample less than this part of what smaller ones do: noise is no gain."""
 HANDOFF = 1e-4
@@ -28,8 +29,8 @@ class Run:
     began: float
     """By ``time.perf_counter``."""
     seconds: float
-    cost: float
-    """Seconds of this thread's processor, which no neighbour adds to."""
+    cost: float | None
+    """Seconds of this thread's processor, which no neighbour adds to; ``None`` where nobody is curious."""
 
 
 class Sizing:
@@ -39,7 +40,9 @@ class Sizing:
         self._sizes = [1 << power for power in range(most.bit_length())]
         self._runs: list[deque[float]] = [deque(maxlen=MEMORY) for _ in self._sizes]
         self._times = [0.0] * len(self._sizes)
-        self._best, self._turn = 0, 0
+        self._since = [0] * len(self._sizes)
+        """Runs of each size in this while."""
+        self._best, self._count, self._until = 0, 0, WHILE
         self.seconds = 1e-3
         """What a sample takes, in runs as they are."""
 
@@ -50,23 +53,40 @@ class Sizing:
 
     def next(self) -> int:
         """Samples in the next run, which may be a trial of another size."""
-        self._turn += 1
-        up, unknown = self._best + 1, self._known(self._best) and not self._known(self._best + 1)
-        if up < len(self._sizes) and (unknown or self._turn % (2 * EVERY) == 0):
-            return self._sizes[up]
-        if self._best and self._turn % (2 * EVERY) == EVERY:
-            return self._sizes[self._best - 1]
+        for at in (self._best + 1, self._best - 1):
+            if self._doubts(at):
+                return self._sizes[at]
         return self.limit
+
+    @property
+    def room(self) -> int:
+        """Samples that are worth being at hand as a run begins."""
+        return self._sizes[self._best + 1] if self._doubts(self._best + 1) else self.limit
+
+    @property
+    def curious(self) -> bool:
+        """Whether runs are compared just now."""
+        return self._count < self._until and len(self._sizes) > 1
 
     def ran(self, run: Run) -> None:
         """How long a run took."""
         self.seconds += (run.seconds / run.samples - self.seconds) / 8
+        self._count += 1
+        if self._count % EVERY == 0:
+            self._doubt()
         at = run.samples.bit_length() - 1
-        if at >= len(self._sizes):
+        if run.cost is None or at >= len(self._sizes):
             return
+        self._since[at] += 1
         self._runs[at].append(run.cost / run.samples)
         self._times[at] = sorted(self._runs[at])[len(self._runs[at]) // 4]
+        before = self._best
         self._choose()
+        if self._best > before:
+            self._doubt()
+
+    def _doubt(self) -> None:
+        self._since, self._until = [0] * len(self._sizes), self._count + WHILE
 
     def _choose(self) -> None:
         self._best, least = 0, GAIN * self._times[0] - HANDOFF
@@ -77,4 +97,9 @@ class Sizing:
                 self._best, least = at, GAIN * self._times[at]
 
     def _known(self, at: int) -> bool:
-        return at < len(self._sizes) and len(self._runs[at]) >= KNOWN
+        return len(self._runs[at]) >= KNOWN
+
+    def _doubts(self, at: int) -> bool:
+        """Whether a neighbour of the best is to be tried, once that is known itself."""
+        due = self.curious and 0 <= at < len(self._sizes) and self._since[at] < KNOWN
+        return due and self._known(self._best)

@@ -12,17 +12,18 @@ from typing import Any
 
 import grpc
 
-from cloud_server.access.callers import Login, acting
+from cloud_server.access.callers import Acting, Login
 from cloud_server.errors import Full, RequestError, refusal
-from cloud_server.inference import door, messages
-from cloud_server.metrics import Meter
+from cloud_server.inference import door, reading
+from cloud_server.inference.reading import Request
+from cloud_server.metrics import Called, Meter
 from protos import inference_pb2 as pb
 
 METHOD = "ModelStreamInfer"
 MOST = 128
 """Streams open at once; any other is refused at once."""
 
-Infer = Callable[[pb.ModelInferRequest, grpc.ServicerContext], pb.ModelInferResponse]
+Infer = Callable[[Request, grpc.ServicerContext], pb.ModelInferResponse]
 """Answers one request."""
 
 
@@ -45,7 +46,7 @@ class Streams:
             self._require_room()
             while (request := self._next(requests, context)) is not None:
                 self._login.require_current(caller)
-                with acting(caller):
+                with Acting(caller):
                     response = self._answer(request, context)
                 yield response
         except RequestError as error:
@@ -80,23 +81,20 @@ class Streams:
 
     def _answer(self, message: bytes, context: grpc.ServicerContext) -> bytes:
         start, meter, code = time.perf_counter(), self._meter, grpc.StatusCode.OK
-        meter.received.inc(len(message))
-        answer, request = pb.ModelStreamInferResponse(), pb.ModelInferRequest()
-        with meter.in_flight.track_inprogress():
+        request: Request | None = None
+        with meter.inside:
             try:
-                messages.check(message)
-                request.ParseFromString(message)
-                answer.infer_response.CopyFrom(self._infer(request, context))
+                request = reading.read(message)
+                answer = pb.ModelStreamInferResponse(infer_response=self._infer(request, context))
             except Exception as error:  # noqa: BLE001 - nothing but a status leaves the server
                 code, reason = refusal(error)
-                answer.error_message = f"{code.name}: {reason}"
-                answer.infer_response.id = request.id
+                answer = pb.ModelStreamInferResponse(error_message=f"{code.name}: {reason}")
+                answer.infer_response.id = request.own.id if request else ""
                 for name, value in door.trailer(error):
                     answer.infer_response.parameters[name].string_param = value
         response = answer.SerializeToString()
-        meter.sent.inc(len(response))
-        meter.duration_of(METHOD).observe(time.perf_counter() - start)
         meter.request_of(METHOD, code.name).inc()
+        meter.called(Called(METHOD, len(message), len(response), time.perf_counter() - start))
         return response
 
 

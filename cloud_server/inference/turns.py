@@ -26,6 +26,8 @@ class Turns:
         """``most``: requests that may wait."""
         self._free, self._told = runs, told
         self._runs, self._most = runs, most
+        self.unread: Callable[[], int] = lambda: 0
+        """Requests that wait before they get here: there is room for both together."""
         self._line, self._gathering = Line(), set[object]()
         self._changed = Condition()
 
@@ -34,21 +36,42 @@ class Turns:
 
         ``Full`` at once, if it is clear that it will not.
         """
+        if self._at_once(work, call):
+            outcome = self._alone(work, call)
+        else:
+            job = self._queue(work, call)
+            outcome = self._wait(job) or self._lead(job)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def _at_once(self, work: Work, call: Call) -> bool:
+        """Whether a run is free and nobody is before it: then that run is its own."""
+        with self._changed:
+            if not self._free or self._line or self._gathering or work.model.delay:
+                return False
+            self._line.passed(call)
+            self._free -= 1
+            return True
+
+    def _alone(self, work: Work, call: Call) -> Done | Exception:
+        outcome = _hopeless(call) or work.model.run([work])[0]
+        self._end(work.model, [outcome])
+        return outcome
+
+    def _queue(self, work: Work, call: Call) -> Job:
         job = Job(work, call)
         with self._changed:
             self._require_room(job)
             self._line.push(job)
             self._hand_on()
-        outcome = self._wait(job) or self._lead(job)
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+        return job
 
     def _require_room(self, job: Job) -> None:
         if self._free:
             return
         wait = self._line.ahead(job) / self._runs
-        if len(self._line) >= self._most:
+        if len(self._line) + self.unread() >= self._most:
             raise Full(f"{self._most} requests are waiting", pause(wait))
         deadline = job.call.deadline
         if deadline is not None and time.monotonic() + wait > deadline:
@@ -68,23 +91,22 @@ class Turns:
         with self._changed:
             batch = self._gather(job)
             self._hand_on()
-        if batch:
-            outcomes = batch[0].work.model.run([it.work for it in batch])
-            for each, outcome in zip(batch, outcomes, strict=True):
-                each.outcome = outcome
-        with self._changed:
-            self._learn(batch)
-            self._free += 1
-            self._hand_on()
+        outcomes = batch[0].work.model.run([it.work for it in batch]) if batch else []
+        for each, outcome in zip(batch, outcomes, strict=True):
+            each.outcome = outcome
+        self._end(job.work.model if not batch else batch[0].work.model, outcomes)
         for each in batch:
             each.wake()
         return job.outcome or Expired()
 
-    def _learn(self, batch: list[Job]) -> None:
-        for run in {it.outcome.run for it in batch if isinstance(it.outcome, Done)}:
-            model = batch[0].work.model
-            model.sizing.ran(run)
-            self._told(model, run)
+    def _end(self, model: Model, outcomes: list[Done | Exception]) -> None:
+        """Of a run: what is learnt of it, and who is next."""
+        with self._changed:
+            for run in {it.run for it in outcomes if isinstance(it, Done)}:
+                model.sizing.ran(run)
+                self._told(model, run)
+            self._free += 1
+            self._hand_on()
 
     def _gather(self, leader: Job) -> list[Job]:
         """What is to share the run, whose model is that of the first one; empty if nobody is left to wait."""
@@ -123,11 +145,14 @@ class Turns:
 
 def _alive(job: Job) -> bool:
     """Whether its caller still waits; else its thread hears of it."""
-    deadline = job.call.deadline
-    if deadline is not None and deadline <= time.monotonic():
-        job.outcome = Expired()
-    elif job.call.gone():
-        job.outcome = Gone()
+    job.outcome = _hopeless(job.call)
     if job.outcome:
         job.wake()
     return job.outcome is None
+
+
+def _hopeless(call: Call) -> Exception | None:
+    """Why its caller waits no longer."""
+    if call.deadline is not None and call.deadline <= time.monotonic():
+        return Expired()
+    return Gone() if call.gone() else None

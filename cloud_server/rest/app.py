@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from cloud_server.access.callers import NOBODY, OPEN, Caller, Login, acting
+from cloud_server.access.callers import NOBODY, OPEN, Acting, Caller, Login
 from cloud_server.errors import (
     BadInput,
     Expired,
@@ -31,7 +31,7 @@ from cloud_server.errors import (
 from cloud_server.inference import limits
 from cloud_server.inference.answering import Answering
 from cloud_server.inference.servicer import SERVICE
-from cloud_server.metrics import Meter
+from cloud_server.metrics import Called, Meter
 from cloud_server.rest import body as bodies
 from protos import inference_pb2 as pb
 
@@ -165,17 +165,16 @@ class Rest:
 
         async def counted(request: Request) -> Response:
             start, meter, code = time.perf_counter(), self._meter, grpc.StatusCode.OK
-            with meter.in_flight.track_inprogress():
+            with meter.inside:
                 try:
-                    with acting(who(request.scope)):
+                    with Acting(who(request.scope)):
                         response = await answer(request)
                 except Exception as error:  # noqa: BLE001 - nothing but a status leaves the server
                     code, reason = refusal(error)
                     status = _BY_ERROR.get(type(error)) or _HTTP.get(code, 500)
                     response = _json({"error": reason}, status, _hints(code, error))
-            meter.sent.inc(len(response.body))
-            meter.durations.labels(f"REST {method}").observe(time.perf_counter() - start)
-            meter.requests.labels(f"REST {method}", code.name).inc()
+            meter.request_of(f"REST {method}", code.name).inc()
+            meter.called(Called(f"REST {method}", 0, len(response.body), time.perf_counter() - start))
             return response
 
         return counted

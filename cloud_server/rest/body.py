@@ -13,7 +13,7 @@ from cloud_server.errors import BadInput
 from cloud_server.inference import parameters
 from cloud_server.inference.answering import Answer, Question, Wanted
 from protos import codec
-from protos.codec import Tensor
+from protos.codec import PlainHeader, Tensor
 
 SIZE = "binary_data_size"
 
@@ -65,7 +65,7 @@ def read(model: str, version: str, body: bytes, end: int) -> tuple[Request, Ques
         model=model,
         version=version,
         size=len(body),
-        headers=request.inputs,
+        headers=tuple(PlainHeader(it.name, it.datatype, tuple(it.shape)) for it in request.inputs),
         tensors=partial(_tensors, request, body, end),
         wanted=[Wanted(it.name, parameters.classes(it.parameters)) for it in request.outputs],
         call=parameters.call(request.id, request.parameters),
@@ -95,7 +95,7 @@ def _tensors(request: Request, body: bytes, at: int) -> Mapping[str, Tensor]:
         start, at = at, at + parameters.number(given.parameters, SIZE)
         if at > len(body) or given.data is not None:
             raise BadInput(f"tensor {given.name!r}: {SIZE} is more than there is, or not all there is")
-        arrays[given.name] = codec.from_raw(given, body[start:at])
+        arrays[given.name] = codec.from_raw(given, memoryview(body)[start:at])
     if at != len(body):
         raise BadInput(f"{len(body) - at} bytes are behind the last tensor")
     return arrays

@@ -11,17 +11,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import grpc
+from msgspec.structs import replace
 from ray import serve
 
 from cloud_server import config
-from cloud_server.access.callers import Login
-from cloud_server.access.rights import Rights
-from cloud_server.inference import loading
-from cloud_server.inference.answering import Answering
-from cloud_server.inference.company import Alone
-from cloud_server.inference.door import Door
+from cloud_server.inference import serving
 from cloud_server.inference.handlers import Handlers
-from cloud_server.inference.interceptors import Interceptor
 from cloud_server.inference.servicer import SERVICE, InferenceServicer
 from cloud_server.metrics import Meter
 from deploy.ray.call import Context, Refused, Reply
@@ -104,20 +99,14 @@ class _Registered:
 
 def _answers(settings: config.CloudConfig) -> tuple[dict[str, Answer], Handlers]:
     """How our server answers each method, in which threads; one run at a time, unless it is told."""
-    meter, runs = Meter(), settings.server.threads or 1
-    login = Login(settings, meter)
-    rights = Rights(settings.access, named=login.required, meter=meter)
-    catalogue = loading.load(settings, meter)
-    answering = Answering(catalogue.repository, runs, meter, rights, settings)
-    threads = Handlers(runs + settings.server.queue, answering.readers)
-    door = Door(threads, 2 * runs, runs + settings.server.queue)
-    interceptor, registered = Interceptor(meter, login, door), _Registered()
-    servicer = _Servicer(answering, Alone(catalogue, answering.statistics), meter, login)
-    add_GRPCInferenceServiceServicer_to_server(servicer, registered)
+    server = replace(settings.server, threads=settings.server.threads or 1)
+    settings, registered = replace(settings, server=server), _Registered()
+    parts = serving.assemble(settings, Meter(), servicer=_Servicer)
+    add_GRPCInferenceServiceServicer_to_server(parts.servicer, registered)
 
     def answer(name: str) -> Answer:
         called: Any = SimpleNamespace(method=f"/{SERVICE}/{name}")
-        handler: Any = interceptor.intercept_service(lambda _: registered.handlers[name], called)
+        handler: Any = parts.interceptor.intercept_service(lambda _: registered.handlers[name], called)
         return handler.unary_unary  # type: ignore[no-any-return]
 
-    return {name: answer(name) for name in METHODS}, threads
+    return {name: answer(name) for name in METHODS}, parts.handlers

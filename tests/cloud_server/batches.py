@@ -12,7 +12,6 @@ from cloud_server.config import Batching, CloudConfig
 from cloud_server.inference import loading
 from cloud_server.inference.model import Model
 from cloud_server.inference.sizing import Sizing
-from cloud_server.metrics import Meter
 from tests.cloud_server import graphs
 
 TABLE = np.arange(100, dtype=np.float32) ** 2
@@ -58,7 +57,7 @@ class Always(Sizing):
 def watched(path: Path, most: int = 8, delay: float = 0.0) -> tuple[Model, Watched]:
     """``look_up``, in runs of so many samples."""
     settings = CloudConfig(batching=Batching(delays={path.stem: delay}))
-    model = loading.open_model(path, meter=Meter(), settings=settings)
+    model = loading.open_model(path, settings=settings)
     model.sizing = Always(most)
     model._session = session = Watched(model._session)
     return model, session

@@ -21,7 +21,6 @@ from cloud_server.config import CloudConfig
 from cloud_server.errors import ModelError
 from cloud_server.inference import loading
 from cloud_server.inference.catalogue import Catalogue
-from cloud_server.metrics import Meter
 from deploy.demo.processes import wait_until
 from protos import codec
 from protos import inference_pb2 as pb
@@ -63,7 +62,7 @@ def spoil(folder: Path, version: int, build: Callable[[Path], Path] = hostile.fo
 def catalogue(folder: Path, **settings: Any) -> Catalogue:
     limits = config.Loading(memory=512, deadline=20)
     repository = config.Repository(path=folder, **settings)
-    return loading.load(CloudConfig(repository=repository, loading=limits), Meter())
+    return loading.load(CloudConfig(repository=repository, loading=limits))
 
 
 def served(catalogue: Catalogue) -> set[tuple[str, str]]:

@@ -12,7 +12,6 @@ from cloud_server.errors import ModelError
 from cloud_server.inference import loading
 from cloud_server.inference.limits import LARGEST, SMALLEST
 from cloud_server.inference.repository import Repository
-from cloud_server.metrics import Meter
 from protos import artifact
 from protos.artifact import Manifest
 from tests.cloud_server import graphs
@@ -21,7 +20,7 @@ from tests.models import cloud_artifact, linear
 
 def load(*paths: Path) -> Repository:
     settings = CloudConfig(models=tuple(config.Model(path=path) for path in paths))
-    return loading.load(settings, Meter()).repository
+    return loading.load(settings).repository
 
 
 def rewrite(directory: Path, **changes: object) -> None:

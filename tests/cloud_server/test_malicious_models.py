@@ -19,7 +19,6 @@ from cloud_server.inference import loading
 from cloud_server.inference.sandbox import try_out
 from cloud_server.inference.scanning import scan
 from cloud_server.inference.session import open_session
-from cloud_server.metrics import Meter
 from protos import artifact
 from tests.cloud_server import hostile_models as hostile
 from tests.cloud_server.test_loading import repack, rewrite
@@ -34,7 +33,7 @@ Build = Callable[[Path], Path]
 def refusal(path: Path, limits: Loading = SMALL) -> str:
     """The one line."""
     with pytest.raises(ModelError) as caught:
-        loading.open_model(path, meter=Meter(), settings=CloudConfig(loading=limits))
+        loading.open_model(path, settings=CloudConfig(loading=limits))
     (line,) = str(caught.value).splitlines()
     return line
 
@@ -81,10 +80,7 @@ def test_an_artifact_may_keep_weights_in_a_file_that_its_manifest_lists(tmp_path
     assert "'weights': only an artifact may" in refusal(source.directory)
     files = {**source.manifest.files, artifact.MODEL: artifact.digest(source.model)}
     rewrite(source.directory, files=files | {"weights": artifact.digest(source.directory / "weights")})
-    assert (
-        loading.open_model(source.directory, meter=Meter(), settings=CloudConfig(loading=SMALL)).card.name
-        == "cloud"
-    )
+    assert loading.open_model(source.directory, settings=CloudConfig(loading=SMALL)).card.name == "cloud"
 
 
 @pytest.mark.parametrize(
@@ -117,7 +113,7 @@ def test_what_a_trial_refuses(tmp_path: Path, build: Build, reason: str) -> None
     path = build(tmp_path / "model.onnx")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ModelError, match=rf"^model {path}: {reason}"):
-        loading.open_model(path, meter=Meter(), settings=CloudConfig(loading=SMALL))
+        loading.open_model(path, settings=CloudConfig(loading=SMALL))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10, "KiB"
 
 
@@ -176,7 +172,7 @@ def test_what_is_no_file(tmp_path: Path) -> None:
 
 def test_a_model_with_functions_of_its_own_is_served(tmp_path: Path) -> None:
     path = hostile.own_function(tmp_path / "model.onnx")
-    assert loading.open_model(path, meter=Meter(), settings=CloudConfig(loading=SMALL)).card.name == "model"
+    assert loading.open_model(path, settings=CloudConfig(loading=SMALL)).card.name == "model"
 
 
 def test_a_crash_of_the_trial_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

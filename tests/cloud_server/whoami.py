@@ -79,7 +79,7 @@ def whoami(**flags: object) -> Iterator[Whoami]:
     login = Login(settings, meter)
     mirror: Any = Mirror(Rights(settings.access, named=login.required, meter=meter))
     catalogue = Catalogue(mirror.repository, None, _none)
-    servicer = InferenceServicer(mirror, Alone(catalogue, Statistics()), meter, login)
+    servicer = InferenceServicer(mirror, Alone(catalogue, Statistics(meter)), meter, login)
     with Handlers(4, lambda: 4) as pool:
         server = grpc.server(pool, interceptors=[Interceptor(meter, login, Door(pool, 4, 100))])
         add_GRPCInferenceServiceServicer_to_server(servicer, server)

@@ -1,0 +1,141 @@
+"""A message as it comes off the wire: looked through before it is parsed, and parsed as far as it is new.
+
+Two bytes on the wire can be an empty tensor of a hundred bytes in memory: without a look at how many parts a
+message has, one that fits the limit takes fifty times as much. Raw tensors, which protobuf would copy twice,
+stay where they lie. And but for them, its id and its parameters a device says the same each time: that is
+parsed once. The wire's format: https://protobuf.dev/programming-guides/encoding.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from cloud_server.errors import BadInput
+from cloud_server.inference import parameters
+from cloud_server.inference.answering import Wanted
+from protos import codec
+from protos import inference_pb2 as pb
+from protos.codec import CodecError, PlainHeader, Tensor
+
+MOST = 4096
+"""Tensors and parameters in a message."""
+KNOWN, LARGEST = 256, 1024
+"""Heads that are remembered, and bytes of the largest of them."""
+
+_NUMBER, _LENGTH, _GROUP, _GROUP_END = 0, 2, 3, 4
+_SIZES = {1: 8, 5: 4}
+_ID, _PARAMETERS, _RAW = (
+    pb.ModelInferRequest.DESCRIPTOR.fields_by_name[name].number << 3 | _LENGTH
+    for name in ("id", "parameters", "raw_input_contents")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """All of a request for inference but its id, its parameters and its raw contents."""
+
+    message: pb.ModelInferRequest
+    headers: tuple[PlainHeader, ...]
+    wanted: tuple[Wanted, ...]
+    filled: str
+    """Name of a tensor whose typed contents are here; empty if there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One for inference."""
+
+    head: Head
+    own: pb.ModelInferRequest
+    """Its id and parameters."""
+    raws: Sequence[memoryview]
+    size: int
+    """Bytes of it all."""
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        """By name; ``CodecError`` says what is malformed."""
+        if not self.raws:
+            return codec.request_tensors(self.head.message)
+        if self.head.filled:
+            raise CodecError(f"tensor {self.head.filled!r}: has both raw and typed contents")
+        return codec.raw_tensors(self.head.headers, self.raws)
+
+
+def read(message: bytes) -> Request:
+    """``RequestError`` for too many parts, or what is not offered; protobuf's ``DecodeError`` for garbage."""
+    view, kept = memoryview(message), 0
+    rest, own, raws = list[bytes](), list[bytes](), list[memoryview]()
+    for tag, start, value, end in _fields(message):
+        if tag == _RAW:
+            raws.append(view[value:end])
+        elif tag in (_ID, _PARAMETERS):
+            own.append(message[start:end])
+        else:
+            continue
+        rest.append(message[kept:start])
+        kept = end
+    rest.append(message[kept:])
+    head = b"".join(rest)
+    known = _known if len(head) <= LARGEST else _head
+    return Request(known(head), pb.ModelInferRequest.FromString(b"".join(own)), raws, len(message))
+
+
+def check(message: bytes) -> None:
+    """``BadInput`` if it has too many parts; garbage is left to who parses it."""
+    for _ in _fields(message):
+        pass
+
+
+def _head(parts: bytes) -> Head:
+    message = pb.ModelInferRequest.FromString(parts)
+    return Head(
+        message,
+        tuple(PlainHeader(it.name, it.datatype, tuple(it.shape)) for it in message.inputs),
+        tuple(Wanted(it.name, parameters.classes(parameters.plain(it.parameters))) for it in message.outputs),
+        next((it.name for it in message.inputs if codec.filled(it)), ""),
+    )
+
+
+_known = lru_cache(KNOWN)(_head)
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """Each part of a message: its tag, where it starts, where its value does, where it ends.
+
+    Up to where it is garbage. A group, which no message of ours has, is one part for each in it, with tag 0.
+    """
+    at, parts, depth, size = 0, 0, 0, len(message)
+    while at < size:
+        start, parts = at, parts + 1
+        if parts > MOST:
+            raise BadInput(f"the message has more than {MOST} parts")
+        tag, at = _number(message, at)
+        kind, value = tag & 7, at
+        if kind == _LENGTH:
+            at, value = _number(message, at)
+            at += value
+        elif kind == _NUMBER:
+            at = _number(message, at)[1]
+        elif kind in _SIZES:
+            at += _SIZES[kind]
+        elif kind in (_GROUP, _GROUP_END):
+            depth += 1 if kind == _GROUP else -1
+        else:
+            return
+        if at > size:
+            return
+        yield 0 if depth else tag, start, value, at
+
+
+def _number(message: bytes, at: int) -> tuple[int, int]:
+    """A varint, and where it ends."""
+    if (byte := message[at] if at < len(message) else 0) < 0x80:  # most are of one byte
+        return byte, at + 1
+    value = shift = 0
+    for byte in message[at : at + 10]:
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            break
+        shift += 7
+    return value, at
