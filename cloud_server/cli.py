@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cloud_server import config, server
-from cloud_server.access.summary import lines
+from cloud_server import config
 from cloud_server.config import CloudConfig
 from cloud_server.errors import StartError
-from cloud_server.server import Running
-from protos.artifact import ArtifactError
-from protos.image import NoPillow
+from cloud_server.inference import sandbox
 from protos.settings import SettingsError, render
+
+if TYPE_CHECKING:
+    from cloud_server.server import Running
 
 EXAMPLES = """
 examples:
@@ -37,12 +38,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
         given.command(_settings(given))
-    except (StartError, SettingsError, ArtifactError, NoPillow) as error:
+    except _refusals() as error:
         sys.stderr.write(f"cloud-server: {error}\n")
         return 2
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """What is said in one line. Not loaded before it is needed: it takes as long as a third of the start."""
+    from protos.artifact import ArtifactError
+    from protos.image import NoPillow
+
+    return StartError, SettingsError, ArtifactError, NoPillow
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -101,10 +110,16 @@ def _flags(given: argparse.Namespace) -> dict[str, object]:
 
 
 def _run(settings: CloudConfig) -> None:
-    server.run(settings, _announce)
+    with sandbox.early(settings):
+        from cloud_server import server
+
+        server.run(settings, _announce)
 
 
 def _check(settings: CloudConfig) -> None:
+    from cloud_server import server
+    from cloud_server.access.summary import lines
+
     checked = server.check(settings)
     _say(render(settings))
     for model in checked.repository:
@@ -142,7 +157,7 @@ def _gaps(settings: CloudConfig) -> None:
         _say(f"{gap.site}/{gap.node} stream {gap.stream}: {gap.first} to {gap.last} ({count}), since {since}")
 
 
-def _announce(running: Running) -> None:
+def _announce(running: "Running") -> None:
     models = ", ".join(running.models)
     parts = (
         f"cloud-server ready on {running.address}" if models else "cloud-server ready",

@@ -28,19 +28,7 @@
 Anything else is a mistake of ours: INTERNAL to the caller, the traceback into the log.
 """
 
-import logging
 from pathlib import Path
-
-import grpc
-from google.protobuf.message import DecodeError
-
-from protos.codec import CodecError
-from protos.image import ImageError
-
-LONGEST = 500
-"""Characters of an error's details: they travel in a header, and headers are small."""
-
-log = logging.getLogger(__name__)
 
 
 class CloudError(Exception):
@@ -158,29 +146,3 @@ class Late(Full):
 
 class NotOffered(RequestError):
     """The protocol has it, this server has not."""
-
-
-STATUS: dict[type[Exception], grpc.StatusCode] = {
-    Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
-    Forbidden: grpc.StatusCode.PERMISSION_DENIED,
-    UnknownModel: grpc.StatusCode.NOT_FOUND,
-    ModelError: grpc.StatusCode.FAILED_PRECONDITION,
-    BadInput: grpc.StatusCode.INVALID_ARGUMENT,
-    Expired: grpc.StatusCode.DEADLINE_EXCEEDED,
-    Gone: grpc.StatusCode.CANCELLED,
-    Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    NotOffered: grpc.StatusCode.UNIMPLEMENTED,
-    CodecError: grpc.StatusCode.INVALID_ARGUMENT,
-    ImageError: grpc.StatusCode.INVALID_ARGUMENT,
-    DecodeError: grpc.StatusCode.INVALID_ARGUMENT,
-}
-"""The status of each refusal; what is not here is INTERNAL."""
-
-
-def refusal(error: Exception) -> tuple[grpc.StatusCode, str]:
-    """What a caller hears of an error; a mistake of ours goes into the log."""
-    status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), None)
-    if status is None:
-        log.error("internal error", exc_info=error)
-        return grpc.StatusCode.INTERNAL, "internal error"
-    return status, str(error)[:LONGEST]

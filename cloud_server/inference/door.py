@@ -12,8 +12,9 @@ from typing import Any
 
 import grpc
 
-from cloud_server.errors import Full, Overloaded, refusal
+from cloud_server.errors import Full, Overloaded
 from cloud_server.inference.handlers import Handlers
+from cloud_server.refusal import refusal
 
 SHARE = 0.5
 """Waiting may take so much of the time that callers have."""

@@ -14,10 +14,11 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from cloud_server.access.callers import NOBODY, OPEN, Acting, Caller, Login
-from cloud_server.errors import Unauthenticated, refusal
+from cloud_server.errors import Unauthenticated
 from cloud_server.inference import door, reading, streaming
 from cloud_server.inference.door import Door
 from cloud_server.metrics import Called, Inside, Meter
+from cloud_server.refusal import refusal
 
 Answer = Callable[[bytes, grpc.ServicerContext], bytes]
 Parse = Callable[[bytes], Any]

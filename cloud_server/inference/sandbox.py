@@ -9,52 +9,90 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cloud_server
-from cloud_server.config import Loading
+from cloud_server.config import CloudConfig, Loading
 from cloud_server.errors import ModelError
-from protos.artifact import ArtifactError
-from protos.image import NoPillow
 
 _REFUSED = 2
 _CODE = str(Path(cloud_server.__file__).parents[1])
 """Where our packages lie, for a child that does not look into its working directory."""
 
 
-def try_out(path: Path, limits: Loading) -> str:
-    """Load and run once in a child: SHA-256 of the ONNX file that did; ``ModelError`` says why none did."""
-    allowed = str(limits.memory), str(math.ceil(limits.deadline))
-    command = [sys.executable, "-P", "-m", __name__, str(path), *allowed]
-    environment = os.environ | {"PYTHONPATH": _CODE}
-    try:
-        child = subprocess.run(  # noqa: S603 - ourselves
-            command, env=environment, capture_output=True, text=True, timeout=limits.deadline, check=False
+class Trial:
+    """A model file in its sandbox: begun as this is made."""
+
+    def __init__(self, path: Path, limits: Loading) -> None:
+        self._path, self._limits = path, limits
+        allowed = str(limits.memory), str(math.ceil(limits.deadline))
+        self._child = subprocess.Popen(  # noqa: S603 - ourselves
+            [sys.executable, "-P", "-m", __name__, str(path), *allowed],
+            env=os.environ | {"PYTHONPATH": _CODE},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
-    except subprocess.TimeoutExpired:
-        raise ModelError(
-            path, f"did not load and run within {limits.deadline:g} s ([loading] deadline)"
-        ) from None
-    if child.returncode:
-        raise ModelError(path, _problem(child, limits))
-    return child.stdout
+
+    def result(self) -> str:
+        """SHA-256 of the ONNX file that loaded and ran once; ``ModelError`` says why none did."""
+        try:
+            out, errors = self._child.communicate(timeout=self._limits.deadline)
+        except subprocess.TimeoutExpired:
+            raise ModelError(
+                self._path,
+                f"did not load and run within {self._limits.deadline:g} s ([loading] deadline)",
+            ) from None
+        finally:
+            self.end()
+        if self._child.returncode:
+            raise ModelError(self._path, _problem(self._child.returncode, out, errors, self._limits))
+        return out
+
+    def end(self) -> None:
+        """Whatever it has come to."""
+        with self._child as child:
+            child.kill()
 
 
-def _problem(child: subprocess.CompletedProcess[str], limits: Loading) -> str:
-    if child.returncode == _REFUSED:
-        return child.stdout
-    if "alloc" in child.stderr or "MemoryError" in child.stderr:
+_begun: dict[Path, Trial] = {}
+
+
+@contextmanager
+def early(settings: CloudConfig) -> Iterator[None]:
+    """The first model's trial is under way while inside, so that what serves it can be loaded meanwhile."""
+    if settings.models and settings.server.workers == 1:
+        path = settings.models[0].path
+        _begun[path] = Trial(path, settings.loading)
+    try:
+        yield
+    finally:
+        while _begun:
+            _begun.popitem()[1].end()
+
+
+def try_out(path: Path, limits: Loading) -> str:
+    """As ``Trial.result``, of one that was begun early or is begun now."""
+    return (_begun.pop(path, None) or Trial(path, limits)).result()
+
+
+def _problem(code: int, out: str, errors: str, limits: Loading) -> str:
+    if code == _REFUSED:
+        return out
+    if "alloc" in errors or "MemoryError" in errors:
         return f"does not load and run in {limits.memory} MiB ([loading] memory)"
-    ended = (
-        signal.Signals(-child.returncode).name if child.returncode < 0 else f"exit code {child.returncode}"
-    )
-    last = child.stderr.strip().rpartition("\n")[2]
+    ended = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    last = errors.strip().rpartition("\n")[2]
     return f"its trial crashed: {', '.join(filter(None, (ended, last)))}"
 
 
 def main(path: Path, memory: int, deadline: int) -> int:
     """The child: exit code 0 and the SHA-256, or ``_REFUSED`` and what is wrong."""
     from cloud_server.inference import loading
+    from protos.artifact import ArtifactError
+    from protos.image import NoPillow
 
     _limit(resource.RLIMIT_AS, _address_space() + (memory << 20))
     _limit(resource.RLIMIT_CPU, deadline + 1)  # should nobody be left to end us

@@ -13,10 +13,11 @@ from typing import Any
 import grpc
 
 from cloud_server.access.callers import Acting, Login
-from cloud_server.errors import Full, RequestError, refusal
+from cloud_server.errors import Full, RequestError
 from cloud_server.inference import door, reading
 from cloud_server.inference.reading import Request
 from cloud_server.metrics import Called, Meter
+from cloud_server.refusal import refusal
 from protos import inference_pb2 as pb
 
 METHOD = "ModelStreamInfer"

@@ -26,12 +26,12 @@ from cloud_server.errors import (
     Overloaded,
     TooLarge,
     UnknownModel,
-    refusal,
 )
 from cloud_server.inference import limits
 from cloud_server.inference.answering import Answering
 from cloud_server.inference.servicer import SERVICE
 from cloud_server.metrics import Called, Meter
+from cloud_server.refusal import refusal
 from cloud_server.rest import body as bodies
 from protos import inference_pb2 as pb
 
