@@ -68,7 +68,7 @@ class Answering:
     ) -> None:
         self.repository, self.statistics, self._meter = repository, Statistics(meter), meter
         self.rights, self._runs, self._most = rights, runs, config.server.queue
-        self._widest = 1
+        self._widest, self._readers = 1, runs
         self._turns = Turns(runs, self._ran, self._most)
 
     def answer(self, question: Question) -> Answer:
@@ -97,13 +97,15 @@ class Answering:
 
     def readers(self) -> int:
         """Requests to read at once: one or as many as share it for each run; all, where there is an order."""
-        if self._turns.mixed:
-            return self._runs + self._most
-        return self._runs if self._widest == 1 else (self._runs + 1) * self._widest
+        return self._readers
 
     def _ran(self, model: Model, run: Run) -> None:
         if model.sizing.room != self._widest:
             self._widest = max(it.sizing.room for it in (model, *self.repository))
+        one_each = self._widest == 1
+        self._readers = self._runs if one_each else (self._runs + 1) * self._widest
+        if self._turns.mixed:
+            self._readers = self._runs + self._most
         self.statistics.ran(Ran(model.card, run, model.sizing.limit))
 
 

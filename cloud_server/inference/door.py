@@ -19,7 +19,9 @@ from cloud_server.refusal import refusal
 SHARE = 0.5
 """Waiting may take so much of the time that callers have."""
 SEEN = 63
-"""The last so many callers say how much that is."""
+"""The last so many callers say how much that is,"""
+OFTEN = 16
+"""each time that so many more have come."""
 PAUSE = 0.02
 """Seconds for which who is refused stays away at least; up to half as long again, lest all return at once."""
 PUSHBACK = "grpc-retry-pushback-ms"
@@ -31,10 +33,15 @@ class Door:
     def __init__(self, handlers: Handlers, few: int, most: int) -> None:
         self._handlers, self._few, self._most = handlers, few, most
         self._left = deque[float](maxlen=SEEN)
+        self._heard, self._patience = 0, inf
 
     def hear(self, left: float) -> None:
         """A caller has so many seconds left; infinite without a deadline."""
         self._left.append(left)
+        self._heard += 1
+        if self._heard % OFTEN == 0 or self._heard < OFTEN:
+            seen = sorted(self._left.copy())
+            self._patience = seen[len(seen) // 2]
 
     def closed(self) -> Full | None:
         """Why one more call is not let in."""
@@ -42,14 +49,9 @@ class Door:
         if inside < self._few:
             return None
         wait = self._handlers.wait
-        if inside >= self._most or wait > SHARE * self._patience():
+        if inside >= self._most or wait > SHARE * self._patience:
             return Full(f"{inside} requests are waiting", pause(wait))
         return None
-
-    def _patience(self) -> float:
-        """Seconds that most callers have."""
-        seen = sorted(self._left.copy())
-        return seen[len(seen) // 2] if seen else inf
 
 
 def pause(wait: float) -> float:
