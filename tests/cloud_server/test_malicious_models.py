@@ -13,9 +13,9 @@ import numpy as np
 import onnx
 import pytest
 
-from cloud_server.config import CloudConfig, Loading
+from cloud_server.config import CloudConfig, Loading, Model
 from cloud_server.errors import ModelError
-from cloud_server.inference import loading
+from cloud_server.inference import loading, sandbox
 from cloud_server.inference.sandbox import try_out
 from cloud_server.inference.scanning import scan
 from cloud_server.inference.session import open_session
@@ -148,6 +148,29 @@ def test_a_loop_without_end(tmp_path: Path) -> None:
     assert refusal(path, Loading(deadline=2)) == (
         f"model {path}: did not load and run within 2 s ([loading] deadline)"
     )
+
+
+def test_a_trial_that_was_begun_early_is_the_one_that_counts(tmp_path: Path) -> None:
+    settings = CloudConfig(models=(Model(path=linear(tmp_path / "model.onnx")),))
+    (path,) = (model.path for model in settings.models)
+    with sandbox.early(settings):
+        begun = children()
+        assert len(begun) == 1
+        assert try_out(path, settings.loading) == artifact.digest(path)
+        assert children() == set()
+
+
+def test_a_trial_that_nobody_waits_for_is_ended(tmp_path: Path) -> None:
+    settings = CloudConfig(models=(Model(path=hostile.endless(tmp_path / "model.onnx")),))
+    with sandbox.early(settings):
+        assert len(children()) == 1
+    assert children() == set()
+
+
+def children() -> set[str]:
+    """Processes of ours in a sandbox."""
+    ours = Path("/proc/thread-self/children").read_text().split()
+    return {pid for pid in ours if b"sandbox" in Path(f"/proc/{pid}/cmdline").read_bytes()}
 
 
 def test_every_truncation(tmp_path: Path) -> None:
