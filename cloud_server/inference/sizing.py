@@ -13,7 +13,7 @@ KNOWN = 16
 """Runs of a size until it is believed,"""
 MEMORY = 31
 """of the last so many of which the lower quartile counts: neighbours make a run slower, and never faster."""
-EVERY, WHILE = 2048, 64
+EVERY, WHILE = 2048, 128
 """After so many runs the neighbours of what is used are tried again, during so many."""
 GAIN = 0.95
 """A larger size has to cost a sample less than this part of what smaller ones do: noise is no gain."""

@@ -24,7 +24,7 @@ class Turns:
 
     def __init__(self, runs: int, told: Told, most: int = 1 << 20) -> None:
         """``most``: requests that may wait."""
-        self._free, self._told = runs, told
+        self._free, self._told, self._spare = runs, told, 0
         self._runs, self._most = runs, most
         self.unread: Callable[[], int] = lambda: 0
         """Requests that wait before they get here: there is room for both together."""
@@ -48,7 +48,7 @@ class Turns:
     def _at_once(self, work: Work, call: Call) -> bool:
         """Whether a run is free and nobody is before it: then that run is its own."""
         with self._changed:
-            if not self._free or self._line or self._gathering or work.model.delay:
+            if self._free <= self._spare or self._line or self._gathering or work.model.delay:
                 return False
             self._line.passed(call)
             self._free -= 1
@@ -68,7 +68,7 @@ class Turns:
         return job
 
     def _require_room(self, job: Job) -> None:
-        if self._free:
+        if self._free > self._spare:
             return
         wait = self._line.ahead(job) / self._runs
         if len(self._line) + self.unread() >= self._most:
@@ -106,6 +106,10 @@ class Turns:
                 model.sizing.ran(run)
                 self._told(model, run)
             self._free += 1
+            lined = model.sizing.curious or model.sizing.limit > 1
+            self._spare = int(
+                lined and self._runs > 1
+            )  # runs are shared with who is in line, so let there be one
             self._hand_on()
 
     def _gather(self, leader: Job) -> list[Job]:
@@ -136,7 +140,7 @@ class Turns:
 
     def _hand_on(self) -> None:
         """A free run is the first one's in line, if nobody is gathering what it belongs to."""
-        while self._free and (heir := self._line.pop(self._gathering)):
+        while self._free > self._spare and (heir := self._line.pop(self._gathering)):
             self._free -= 1
             heir.wake()
         if self._gathering:
