@@ -152,7 +152,11 @@ def started(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env={**os.environ, **(environ or {})},
+            env={
+                **os.environ,
+                "GRPC_EXPERIMENTS": "-event_engine_listener",
+                **(environ or {}),
+            },  # as ours has it
         )
     try:
         target = f"{HOST}:{port}"

@@ -23,6 +23,7 @@ which is checked.
 
 - The client is a process of its own on the same cores, and has a connection for each caller. Requests are raw
   tensors; the next one leaves when the answer is there.
+- Servers that use grpcio have its event engine off, as below: all are faster for it.
 - **its CPU**: of all processes of the server, an answer. **client's CPU**: likewise.
 - **{OURS} / it**: answers a second of ours over those of this one: the median of the rounds' ratios, and in
   brackets the lowest and highest of the rounds.
