@@ -137,7 +137,7 @@ class Statistics:
             self._meter.ran(model[0], samples, seconds, ran[-1].limit)
             with self._lock:
                 kept = self._kept[model]
-                kept.last = time.time_ns() // 1_000_000
+                kept.last = max(kept.last, _milliseconds(max(run.began + run.seconds for run in runs)))
                 kept.samples += sum(samples)
                 kept.runs += len(runs)
                 for together, its in _grouped(runs, lambda run: run.samples).items():
@@ -159,6 +159,11 @@ class Statistics:
                     size = kept.size(it.run.samples)
                     size["compute_input"].seconds += it.stages[0]
                     size["compute_output"].seconds += it.stages[-1]
+
+
+def _milliseconds(at: float) -> int:
+    """Since 1970, of a time of ``time.perf_counter``."""
+    return int(1000 * (time.time() - time.perf_counter() + at))
 
 
 def combined(parts: Iterable[pb.ModelStatistics]) -> pb.ModelStatistics:
