@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from threading import Event
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -209,8 +211,9 @@ def test_statistics_count_runs_and_not_requests(serve: Serve, models: dict[str, 
         stub: Any = GRPCInferenceServiceStub(channel)
         for _ in range(16):  # the size of one is known, that of two is tried
             stub.ModelInfer(row)
+        runs = _runs(running.repository.get("counting"))
         blocking = stub.ModelInfer.future(slow)
-        assert wait_until(lambda: _in_flight(running) == 1, 10)
+        assert runs.wait(20)
         for call in [stub.ModelInfer.future(row) for _ in range(2)]:
             assert call.result().outputs
         blocking.result()
@@ -219,6 +222,13 @@ def test_statistics_count_runs_and_not_requests(serve: Serve, models: dict[str, 
     assert [(it.batch_size, it.compute_infer.count) for it in found.batch_stats] == [(1, 16), (2, 1)]
 
 
-def _in_flight(running: Any) -> float | None:
-    value: float | None = running.meter.registry.get_sample_value("tidegate_requests_in_flight")
-    return value
+def _runs(model: Any) -> Event:
+    """Set once it does."""
+    began, session = Event(), model._session
+
+    def run(*arguments: Any) -> Any:
+        began.set()
+        return session.run(*arguments)
+
+    model._session = SimpleNamespace(run=run)
+    return began
