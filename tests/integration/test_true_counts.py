@@ -71,7 +71,8 @@ def _balance(node: EdgeNode, sink: Meter, broker: Broker, database: str) -> None
         return stored + waiting + dropped == total
 
     assert wait_until(accounted, PATIENCE), exposition(node.meter.registry)
-    assert metric(node, "dropped_results_total", reason="rows") >= 2 * ROOM
+    assert wait_until(lambda: metric(node, "dropped_results_total", reason="rows") >= 2 * ROOM, PATIENCE)
+    assert wait_until(accounted, PATIENCE)
     mqtt.restart(broker)
     assert wait_until(lambda: metric(node, "queued_results") == 0, PATIENCE)
     dropped = metric(node, "dropped_results_total")
