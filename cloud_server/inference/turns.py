@@ -106,10 +106,8 @@ class Turns:
                 model.sizing.ran(run)
                 self._told(model, run)
             self._free += 1
-            lined = model.sizing.curious or model.sizing.limit > 1
-            self._spare = int(
-                lined and self._runs > 1
-            )  # runs are shared with who is in line, so let there be one
+            shared = model.sizing.curious or model.sizing.limit > 1
+            self._spare = int(shared and self._runs > 1)  # with whom, if nobody were in line?
             self._hand_on()
 
     def _gather(self, leader: Job) -> list[Job]:
