@@ -67,7 +67,7 @@ class Answering:
         self, repository: Repository, runs: int, meter: Meter, rights: Rights, config: CloudConfig
     ) -> None:
         self.repository, self.statistics, self._meter = repository, Statistics(meter), meter
-        self.rights, self._runs, self._most = rights, runs, config.server.queue
+        self.rights, self.runs, self._most = rights, runs, config.server.queue
         self._widest, self._readers = 1, runs
         self._turns = Turns(runs, self._ran, self._most)
 
@@ -95,6 +95,10 @@ class Answering:
         """So many requests wait at any time before they are read."""
         self._turns.unread = unread
 
+    def before_waiting(self, waits: Callable[[], None]) -> None:
+        """Call this in every thread that is going to wait for its turn."""
+        self._turns.waits = waits
+
     def readers(self) -> int:
         """Requests to read at once: one or as many as share it for each run; all, where there is an order."""
         return self._readers
@@ -103,9 +107,9 @@ class Answering:
         if model.sizing.room != self._widest:
             self._widest = max(it.sizing.room for it in (model, *self.repository))
         one_each = self._widest == 1
-        self._readers = self._runs if one_each else (self._runs + 1) * self._widest
+        self._readers = self.runs if one_each else (self.runs + 1) * self._widest
         if self._turns.mixed:
-            self._readers = self._runs + self._most
+            self._readers = self.runs + self._most
         self.statistics.ran(Ran(model.card, run, model.sizing.limit))
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import grpc
 
 from cloud_server.errors import Full, Overloaded
-from cloud_server.inference.handlers import Handlers
+from cloud_server.inference.hall import Hall
+from cloud_server.metrics import Meter
 from cloud_server.refusal import refusal
 
 SHARE = 0.5
@@ -24,14 +25,15 @@ OFTEN = 16
 """each time that so many more have come."""
 PAUSE = 0.02
 """Seconds for which who is refused stays away at least; up to half as long again, lest all return at once."""
+METHOD = "ModelInfer"
 PUSHBACK = "grpc-retry-pushback-ms"
 
 
 class Door:
-    """In front of ``handlers``, with room for ``most`` calls; a ``few`` always find it open."""
+    """In front of the ``hall``, with room for ``most`` calls; a ``few`` always find it open."""
 
-    def __init__(self, handlers: Handlers, few: int, most: int) -> None:
-        self._handlers, self._few, self._most = handlers, few, most
+    def __init__(self, hall: Hall[Any], few: int, most: int, meter: Meter) -> None:
+        self._hall, self._few, self._most, self._meter = hall, few, most, meter
         self._left = deque[float](maxlen=SEEN)
         self._heard, self._patience = 0, inf
 
@@ -44,12 +46,14 @@ class Door:
             self._patience = seen[len(seen) // 2]
 
     def closed(self) -> Full | None:
-        """Why one more call is not let in."""
-        inside = len(self._handlers)
+        """Why one more call is not let in, which counts as refused with that."""
+        inside = len(self._hall)
         if inside < self._few:
             return None
-        wait = self._handlers.wait
+        wait = self._hall.wait
         if inside >= self._most or wait > SHARE * self._patience:
+            self._meter.request_of(METHOD, grpc.StatusCode.RESOURCE_EXHAUSTED.name).inc()
+            self._meter.shed_by["queue"].inc()
             return Full(f"{inside} requests are waiting", pause(wait))
         return None
 

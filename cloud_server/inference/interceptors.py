@@ -11,23 +11,25 @@ from functools import wraps
 from typing import Any, TypeAlias
 
 import grpc
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from cloud_server.access.callers import NOBODY, OPEN, Acting, Caller, Login
 from cloud_server.errors import Unauthenticated
 from cloud_server.inference import door, reading, streaming
+from cloud_server.inference.aside import aside
 from cloud_server.inference.door import Door
 from cloud_server.metrics import Called, Inside, Meter
 from cloud_server.refusal import refusal
 
 Answer = Callable[[bytes, grpc.ServicerContext], bytes]
+Behave = Callable[[Any, grpc.ServicerContext], Message]
 Parse = Callable[[bytes], Any]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"  # generic only to the type checker
 
 Who = Callable[[grpc.ServicerContext], Caller]
 """``Unauthenticated`` if nobody knows."""
 
-INFER = "/inference.GRPCInferenceService/ModelInfer"
+INFER, STREAM = (f"/inference.GRPCInferenceService/{name}" for name in (door.METHOD, streaming.METHOD))
 UNKNOWN = "unknown"
 """Label of every method that we do not have: a caller cannot make series."""
 
@@ -51,31 +53,36 @@ class Interceptor(grpc.ServerInterceptor):
     ) -> Handler:
         method = handler_call_details.method
         if method == INFER and (full := self._door.closed()):
-            self._meter.request_of(_name(method), grpc.StatusCode.RESOURCE_EXHAUSTED.name).inc()
-            self._meter.shed_by["queue"].inc()
             return door.refuse(full)
         if method not in self._handlers:
             handler = continuation(handler_call_details)
             if handler is None:
                 self._meter.request_of(UNKNOWN, grpc.StatusCode.UNIMPLEMENTED.name).inc()
                 return None
-            self._handlers[method] = self._around(method, handler)
+            self._handlers[method] = self.around(method, handler)
         return self._handlers[method]
 
-    def _around(self, method: str, handler: Any) -> Handler:
-        if _name(method) == streaming.METHOD:
+    def around(self, method: str, handler: Any) -> Handler:
+        """What answers a call of the method as ``handler`` does, bytes in and out."""
+        if method == STREAM:
             raw: Handler = streaming.raw(handler)
             return raw
         who = _nobody if method in OPEN else self._login.of_grpc
         if handler.unary_unary is None:
             return _parsed(handler, who)
-        parse = reading.read if method == INFER else _checked(handler.request_deserializer)
-        guarded = _guarded(handler, parse, who, self._door.hear if method == INFER else lambda _left: None)
-        answer = wraps(handler.unary_unary)(_counted(self._meter, _name(method), guarded))
-        if method != INFER:
-            answer = wraps(answer)(_entered(self._meter.inside, answer))
-            answer.__dict__.setdefault("experimental_thread_pool", self._aside)
-        return grpc.unary_unary_rpc_method_handler(answer)
+        if method == INFER:
+            return grpc.unary_unary_rpc_method_handler(self.single(handler.unary_unary))
+        guarded = _guarded(
+            handler.unary_unary, _checked(handler.request_deserializer), who, lambda _left: None
+        )
+        answer = _entered(self._meter.inside, _counted(self._meter, _name(method), guarded))
+        pool = getattr(handler.unary_unary, "experimental_thread_pool", self._aside)
+        return grpc.unary_unary_rpc_method_handler(aside(answer, pool))
+
+    def single(self, behave: Behave) -> Answer:
+        """Answers a call of ``ModelInfer`` as ``behave`` does, bytes in and out."""
+        guarded = _guarded(behave, reading.read, self._login.of_grpc, self._door.hear)
+        return _counted(self._meter, _name(INFER), guarded)
 
 
 def _name(method: str) -> str:
@@ -107,18 +114,17 @@ def _entered(inside: Inside, answer: Answer) -> Answer:
     return entered
 
 
-def _guarded(handler: Any, parse: Parse, who: Who, hear: Callable[[float], object]) -> Answer:
+def _guarded(behave: Behave, parse: Parse, who: Who, hear: Callable[[float], object]) -> Answer:
     """Find out who asks, parse, answer, serialise.
 
     Parsing is done here, so that garbage is the caller's error and not ours.
     """
-    serialise, behave = handler.response_serializer, handler.unary_unary
 
     def guarded(request: bytes, context: grpc.ServicerContext) -> bytes:
         try:
             with Acting(who(context)):
                 hear(context.time_remaining())
-                response: bytes = serialise(behave(parse(request), context))
+                response: bytes = behave(parse(request), context).SerializeToString()
         except Exception as error:  # noqa: BLE001 - nothing but a status leaves the server
             context.set_trailing_metadata(door.trailer(error))
             context.abort(*refusal(error))

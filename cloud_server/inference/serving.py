@@ -1,7 +1,7 @@
 """Models over gRPC, with health and reflection, in one ``with``."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -14,16 +14,19 @@ from cloud_server import listening, probes
 from cloud_server.access.callers import Login
 from cloud_server.access.rights import Rights
 from cloud_server.config import CloudConfig
-from cloud_server.inference import loading
+from cloud_server.inference import front, loading
 from cloud_server.inference.answering import Answering
 from cloud_server.inference.catalogue import Catalogue
 from cloud_server.inference.company import Alone, Company
 from cloud_server.inference.door import Door
+from cloud_server.inference.exchange import Exchange
+from cloud_server.inference.hall import Hall
 from cloud_server.inference.handlers import Handlers
-from cloud_server.inference.interceptors import Interceptor
+from cloud_server.inference.interceptors import INFER, STREAM, Interceptor
 from cloud_server.inference.limits import LARGEST
 from cloud_server.inference.repository import Repository
 from cloud_server.inference.servicer import InferenceServicer
+from cloud_server.inference.singles import Singles
 from cloud_server.metrics import Meter
 from cloud_server.probes import Health
 from protos.inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
@@ -45,7 +48,7 @@ def serve(config: CloudConfig, meter: Meter, company: Company = Alone) -> Iterat
         catalogue.watch(partial(_tell, health, meter, repository))
         port = listening.open_port(server, config, login.certificates, meter.handshakes.labels("grpc").inc)
         with probes.apart(health, config.health):
-            server.start()
+            front.start(server, parts.begin, parts.answering.runs, parts.answering.before_waiting)
             try:
                 with _rest(config, servicer, parts.answering, meter, login):
                     yield listening.address(config.server.host, port), catalogue
@@ -64,8 +67,14 @@ class Parts:
     catalogue: Catalogue
     answering: Answering
     servicer: InferenceServicer
+    singles: Singles
     handlers: Handlers
     interceptor: Interceptor
+
+    @property
+    def begin(self) -> dict[str, Callable[[Exchange], None]]:
+        """By method, what takes the calls that need no thread to wait in."""
+        return {INFER: self.singles.begin, STREAM: self.servicer.ModelStreamInfer.begin}
 
 
 def assemble(
@@ -78,17 +87,14 @@ def assemble(
     runs = config.server.threads or 1 + ceil((os.cpu_count() or 1) / config.server.workers)
     most = runs + config.server.queue
     answering = Answering(catalogue.repository, runs, meter, rights, config)
-    handlers = Handlers(most, answering.readers)
-    answering.after(handlers.unread)
-    meter.under_way.append(handlers)
-    return Parts(
-        login,
-        catalogue,
-        answering,
-        servicer(answering, company(catalogue, answering.statistics), meter, login),
-        handlers,
-        Interceptor(meter, login, Door(handlers, 2 * runs, most)),
-    )
+    hall = Hall[Any](answering.readers)
+    answering.after(hall.unread)
+    meter.under_way.append(hall)
+    door = Door(hall, 2 * runs, most, meter)
+    interceptor = Interceptor(meter, login, door)
+    service = servicer(answering, company(catalogue, answering.statistics), meter, login)
+    singles = Singles(door, hall, interceptor.single(service.ModelInfer))
+    return Parts(login, catalogue, answering, service, singles, Handlers(most, hall), interceptor)
 
 
 def check(config: CloudConfig) -> Catalogue:

@@ -1,20 +1,21 @@
 """Triton's streams: one open call, many requests, each answered before the next is read.
 
-A stream takes a thread for as long as its client likes, so that it has one of its own; who wants
-requests to run side by side opens several. What runs at once is bounded where all skins meet.
+Who wants requests to run side by side opens several. What runs at once is bounded where all skins meet.
 """
 
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from threading import Lock
 from typing import Any
 
 import grpc
 
-from cloud_server.access.callers import Acting, Login
+from cloud_server.access.callers import Acting, Caller, Login
 from cloud_server.errors import Full, RequestError
 from cloud_server.inference import door, reading
+from cloud_server.inference.exchange import Exchange
 from cloud_server.inference.reading import Request
 from cloud_server.metrics import Called, Meter
 from cloud_server.refusal import refusal
@@ -24,7 +25,9 @@ METHOD = "ModelStreamInfer"
 MOST = 128
 """Streams open at once; any other is refused at once."""
 
-Infer = Callable[[Request, grpc.ServicerContext], pb.ModelInferResponse]
+Context = Any
+"""``grpc.ServicerContext``, or an ``Exchange``."""
+Infer = Callable[[Request, Context], pb.ModelInferResponse]
 """Answers one request."""
 
 
@@ -34,56 +37,94 @@ class Streams:
     def __init__(self, infer: Infer, meter: Meter, login: Login) -> None:
         self._infer, self._meter, self._login = infer, meter, login
         self._open, self._closing = 0, False
-        self._idle: set[grpc.ServicerContext] = set()
+        self._idle = set[Context]()
         self._lock = Lock()
         self.experimental_thread_pool = ThreadPoolExecutor(MOST + 1, "stream")  # grpc's name for it
 
-    def __call__(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+    def begin(self, call: Exchange) -> None:
         """Responses in the order of the requests; it ends when what its caller has shown expires."""
-        with self._lock:
-            self._open += 1
         try:
-            caller = self._login.of_grpc(context)
-            self._require_room()
-            while (request := self._next(requests, context)) is not None:
-                self._login.require_current(caller)
-                with Acting(caller):
-                    response = self._answer(request, context)
-                yield response
+            caller = self._enter(call)
+        except Exception as error:  # noqa: BLE001 - it is looked at there
+            self._fail(call, error)
+        else:
+            self._await(caller, call)
+
+    def _await(self, caller: Caller, call: Exchange) -> None:
+        if self._rest(call):
+            call.receive(partial(self._received, caller))
+        else:
+            self._end(call)
+
+    def _received(self, caller: Caller, call: Exchange, message: bytes | None) -> None:
+        self._idle.discard(call)
+        if message is None:
+            self._end(call)
+            return
+        try:
+            response = self._answer(message, caller, call)
+        except Exception as error:  # noqa: BLE001 - it is looked at there
+            self._fail(call, error)
+        else:
+            call.send(response, partial(self._await, caller))
+
+    def _end(self, call: Exchange) -> None:
+        self._leave(call)
+        call.finish()
+
+    def _fail(self, call: Exchange, error: Exception) -> None:
+        self._leave(call)
+        if not isinstance(error, RequestError):
+            raise error
+        call.refuse(*refusal(error))
+
+    def __call__(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+        """The same in a thread of grpcio's."""
+        try:
+            caller = self._enter(context)
+            while self._rest(context) and (message := next(requests, None)) is not None:
+                self._idle.discard(context)
+                yield self._answer(message, caller, context)
         except RequestError as error:
             context.abort(*refusal(error))
         finally:
-            with self._lock:
-                self._open -= 1
-
-    def _require_room(self) -> None:
-        if self._open > MOST:
-            self._meter.shed_by["streams"].inc()
-            raise Full(f"{MOST} streams are open: send single calls")
+            self._leave(context)
 
     def close(self) -> None:
         """What is being answered still is; then every stream ends."""
         with self._lock:
             self._closing = True
-            for context in self._idle:
-                context.cancel()
+            for call in self._idle.copy():
+                call.cancel()
         self.experimental_thread_pool.shutdown(wait=False)
 
-    def _next(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes | None:
+    def _enter(self, call: Context) -> Caller:
         with self._lock:
-            if self._closing:
-                return None
-            self._idle.add(context)
-        try:
-            return next(requests, None)
-        finally:
-            with self._lock:
-                self._idle.discard(context)
+            self._open += 1
+        caller = self._login.of_grpc(call)
+        if self._open > MOST:
+            self._meter.shed_by["streams"].inc()
+            raise Full(f"{MOST} streams are open: send single calls")
+        return caller
 
-    def _answer(self, message: bytes, context: grpc.ServicerContext) -> bytes:
+    def _leave(self, call: Context) -> None:
+        self._idle.discard(call)
+        with self._lock:
+            self._open -= 1
+
+    def _rest(self, call: Context) -> bool:
+        """Whether it may wait for its next request."""
+        with self._lock:
+            if not self._closing:
+                self._idle.add(call)
+            return not self._closing
+
+    def _answer(self, message: bytes, caller: Caller, context: Context) -> bytes:
+        """``Unauthenticated`` ends the stream; whatever else goes wrong is an answer."""
+        self._login.require_current(caller)
         start, meter, code = time.perf_counter(), self._meter, grpc.StatusCode.OK
         request: Request | None = None
-        with meter.inside:
+        with Acting(caller), meter.inside:
             try:
                 request = reading.read(message)
                 answer = pb.ModelStreamInferResponse(infer_response=self._infer(request, context))

@@ -28,6 +28,8 @@ class Turns:
         self._runs, self._most = runs, most
         self.unread: Callable[[], int] = lambda: 0
         """Requests that wait before they get here: there is room for both together."""
+        self.waits: Callable[[], None] = lambda: None
+        """To be called by who is going to wait."""
         self._line, self._gathering = Line(), set[object]()
         self._changed = Condition()
 
@@ -80,6 +82,7 @@ class Turns:
     def _wait(self, job: Job) -> Done | Exception | None:
         """What came of it; ``None`` if it is to lead."""
         deadline = job.call.deadline
+        self.waits()
         if not job.woken.acquire(timeout=-1 if deadline is None else max(0.0, deadline - time.monotonic())):
             with self._changed:
                 if self._line.remove(job):

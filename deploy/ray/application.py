@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -105,8 +104,7 @@ def _answers(settings: config.CloudConfig) -> tuple[dict[str, Answer], Handlers]
     add_GRPCInferenceServiceServicer_to_server(parts.servicer, registered)
 
     def answer(name: str) -> Answer:
-        called: Any = SimpleNamespace(method=f"/{SERVICE}/{name}")
-        handler: Any = parts.interceptor.intercept_service(lambda _: registered.handlers[name], called)
+        handler: Any = parts.interceptor.around(f"/{SERVICE}/{name}", registered.handlers[name])
         return handler.unary_unary  # type: ignore[no-any-return]
 
     return {name: answer(name) for name in METHODS}, parts.handlers

@@ -18,7 +18,9 @@ import pytest
 from cloud_server.errors import Late, Overloaded
 from cloud_server.inference.call import Call
 from cloud_server.inference.door import PAUSE, PUSHBACK, Door
+from cloud_server.inference.hall import Hall
 from cloud_server.inference.handlers import Handlers
+from cloud_server.metrics import Meter
 from cloud_server.server import Running
 from deploy.demo.processes import wait_until
 from protos import codec
@@ -151,7 +153,7 @@ def test_a_late_one_that_is_urgent_is_not_late(tmp_path: Path) -> None:
 
 
 class Busy:
-    """Handlers with so many calls inside, which would take one more so long."""
+    """A hall with so many calls inside, which would take one more so long."""
 
     def __init__(self, inside: int, wait: float) -> None:
         self._inside, self.wait = inside, wait
@@ -189,7 +191,7 @@ class Inside:
 def test_the_door_asks_whether_there_is_room_and_time(
     inside: int, wait: float, left: float, found: type
 ) -> None:
-    door: Any = Door(Busy(inside, wait), 2, 10)  # type: ignore[arg-type] # as much as is asked of it
+    door: Any = Door(Busy(inside, wait), 2, 10, Meter())  # type: ignore[arg-type] # as much as is asked of it
     for _ in range(9):
         door.hear(left)
     door.hear(0.001)  # one in a hurry does not close the door to all
@@ -207,24 +209,26 @@ def test_threads_at_work_are_as_many_as_are_wanted() -> None:
         go.wait(30)
         return number
 
-    with Handlers(8, lambda: wanted) as handlers:
+    hall = Hall[Any](lambda: wanted)
+    with Handlers(8, hall) as handlers:
         calls = [handlers.submit(work, number) for number in range(5)]
         assert wait_until(lambda: len(started) == 2, 20)
-        assert len(handlers) == 5
+        assert len(hall) == 5
         wanted = 8
         calls.append(handlers.submit(work, 5))
         assert wait_until(lambda: len(started) == 3, 20)
         go.set()
         assert [call.result(30) for call in calls] == list(range(6))
         assert list(started)[:2] == [0, 1]
-        assert wait_until(lambda: len(handlers) == 0, 20)
+        assert wait_until(lambda: len(hall) == 0, 20)
 
 
 def test_a_bad_moment_does_not_close_the_door_for_good() -> None:
-    with Handlers(1, lambda: 1) as handlers:
-        door = Door(handlers, 0, 100)
+    hall = Hall[Any](lambda: 1)
+    with Handlers(1, hall) as handlers:
+        door = Door(hall, 0, 100, Meter())
         door.hear(1.0)
-        handlers._pace = 60.0
+        hall._pace = 60.0
         with Inside(handlers):
             assert door.closed()
         for _ in range(100):
@@ -234,7 +238,7 @@ def test_a_bad_moment_does_not_close_the_door_for_good() -> None:
 
 
 def test_a_call_that_fails_takes_no_thread_with_it() -> None:
-    with Handlers(1, lambda: 1) as handlers:
+    with Handlers(1, Hall(lambda: 1)) as handlers:
         calls = [handlers.submit(lambda: 1 // 0) for _ in range(3)]
         wait(calls, 30)
         assert [type(call.exception()) for call in calls] == [ZeroDivisionError] * 3

@@ -16,15 +16,18 @@ from cloud_server import config, listening
 from cloud_server.access.callers import Login
 from cloud_server.access.rights import Rights
 from cloud_server.errors import UnknownModel
+from cloud_server.inference import front
 from cloud_server.inference.answering import Question
 from cloud_server.inference.catalogue import Catalogue
 from cloud_server.inference.company import Alone
 from cloud_server.inference.door import Door
+from cloud_server.inference.hall import Hall
 from cloud_server.inference.handlers import Handlers
-from cloud_server.inference.interceptors import Interceptor
+from cloud_server.inference.interceptors import INFER, STREAM, Interceptor
 from cloud_server.inference.model import Card
 from cloud_server.inference.repository import Repository
 from cloud_server.inference.servicer import InferenceServicer
+from cloud_server.inference.singles import Singles
 from cloud_server.inference.statistics import Statistics
 from cloud_server.metrics import Meter
 from cloud_server.rest import serving as rest
@@ -80,11 +83,18 @@ def whoami(**flags: object) -> Iterator[Whoami]:
     mirror: Any = Mirror(Rights(settings.access, named=login.required, meter=meter))
     catalogue = Catalogue(mirror.repository, None, _none)
     servicer = InferenceServicer(mirror, Alone(catalogue, Statistics(meter)), meter, login)
-    with Handlers(4, lambda: 4) as pool:
-        server = grpc.server(pool, interceptors=[Interceptor(meter, login, Door(pool, 4, 100))])
+    hall = Hall[Any](lambda: 4)
+    door = Door(hall, 4, 100, meter)
+    interceptor = Interceptor(meter, login, door)
+    begin = {
+        INFER: Singles(door, hall, interceptor.single(servicer.ModelInfer)).begin,
+        STREAM: servicer.ModelStreamInfer.begin,
+    }
+    with Handlers(4, hall) as pool:
+        server = grpc.server(pool, interceptors=[interceptor])
         add_GRPCInferenceServiceServicer_to_server(servicer, server)
         port = listening.open_port(server, settings, login.certificates, meter.handshakes.labels("grpc").inc)
-        server.start()
+        front.start(server, begin, 4, lambda _: None)
         try:
             with rest.serve(settings, servicer, mirror, meter, login) as url:
                 yield Whoami(port, int(url.rpartition(":")[2]), meter)

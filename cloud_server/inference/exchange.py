@@ -1,0 +1,148 @@
+"""An open call that holds no thread: what is to be done when something comes is said beforehand."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from threading import Lock
+from typing import Any, NoReturn
+
+import grpc
+from grpc._cython import cygrpc  # type: ignore[attr-defined]
+
+log = logging.getLogger(__name__)
+
+Happened = tuple[object, tuple[()]]
+"""What grpcio's server is to hear of an event: what ended with it, if anything, and nothing to call."""
+NOTHING: Happened = None, ()
+PLAIN = 0
+"""No flags."""
+Metadata = tuple[tuple[str, str], ...]
+
+
+class Aborted(Exception):
+    """The call has its status."""
+
+
+class Exchange:
+    """One call. Of ``grpc.ServicerContext`` it has what answering asks for."""
+
+    def __init__(self, event: Any, away: AbstractContextManager[object]) -> None:
+        """``away``: what takes long is done inside, so that others are heard meanwhile."""
+        self._told, self._call, self._away = event, event.call, away
+        self._active, self._begun, self._finished = True, False, False
+        self._code: grpc.StatusCode | None = None
+        self._details, self._trailing = "", Metadata()
+        self._due, self._lock = 0, Lock()
+        self._start(self._closed, cygrpc.ReceiveCloseOnServerOperation(PLAIN))
+
+    def receive(self, then: "Then") -> None:
+        """``then`` gets the next message; ``None`` if no other will come."""
+        if not self._start(partial(self._received, then), cygrpc.ReceiveMessageOperation(PLAIN)):
+            self.attempt(then, None)
+
+    def send(self, message: bytes, then: Callable[["Exchange"], object]) -> None:
+        """``then`` is called when the next one may be sent."""
+        operation = cygrpc.SendMessageOperation(message, PLAIN)
+        if not self._start(partial(self._sent, then), *self._beginning(), operation):
+            self.attempt(then)
+
+    def finish(self, response: bytes | None = None) -> None:
+        """The last that is done with it. Its status is OK if it was given none."""
+        last = () if response is None else (cygrpc.SendMessageOperation(response, PLAIN),)
+        code: int = (self._code or grpc.StatusCode.OK).value[0]
+        status = cygrpc.SendStatusFromServerOperation(self._trailing, code, self._details.encode(), PLAIN)
+        self._finished = True
+        self._start(self._sent_all, *self._beginning(), *last, status)
+
+    def refuse(self, code: grpc.StatusCode, details: str, trailing: Metadata = ()) -> None:
+        """Finish with this status."""
+        self._code, self._details, self._trailing = code, details, trailing
+        self.finish()
+
+    def attempt(self, act: Callable[..., object], *args: object) -> None:
+        """Do that for it: a fault of ours is its status, for else its caller would wait for nothing."""
+        try:
+            act(self, *args)
+        except Exception:
+            log.exception("a call could not be answered")
+            self.refuse(grpc.StatusCode.INTERNAL, "internal error, see the server's log")
+
+    def is_active(self) -> bool:
+        """Whether its caller still waits, as far as is known."""
+        return self._active
+
+    def time_remaining(self) -> float:
+        """Seconds."""
+        deadline: float = self._told.call_details.deadline
+        return max(deadline - time.time(), 0.0)
+
+    def invocation_metadata(self) -> Sequence[tuple[str, str | bytes]]:
+        """As sent."""
+        sent: Sequence[tuple[str, str | bytes]] = self._told.invocation_metadata
+        return sent
+
+    def auth_context(self) -> Mapping[str, Sequence[bytes]]:
+        """What its connection has shown."""
+        return {key.decode(): shown for key, shown in (cygrpc.auth_context(self._call) or {}).items()}
+
+    def set_trailing_metadata(self, metadata: Metadata) -> None:
+        """To go with the status."""
+        self._trailing = metadata
+
+    def code(self) -> grpc.StatusCode | None:
+        """``None`` as long as it has none."""
+        return self._code
+
+    def abort(self, code: grpc.StatusCode, details: str) -> NoReturn:
+        """It is to end with this status, and what is being done for it ends here."""
+        self._code, self._details = code, details
+        raise Aborted
+
+    def cancel(self) -> None:
+        """Its caller hears that it was."""
+        self._call.cancel()
+
+    def _beginning(self) -> tuple[Any, ...]:
+        if self._begun:
+            return ()
+        self._begun = True
+        return (cygrpc.SendInitialMetadataOperation(None, PLAIN),)
+
+    def _start(self, then: Callable[[Any], Happened], *operations: Any) -> bool:
+        """``then`` hears when it is done; nothing is begun for who has gone."""
+        with self._lock:
+            if self._active:
+                self._due += 1
+                self._call.start_server_batch(operations, then)
+            return self._active
+
+    def _done(self) -> Happened:
+        """Of what was begun: with the last of it, a call ends that has its status or has lost its caller."""
+        with self._lock:
+            self._due -= 1
+            over = not self._due and (self._finished or not self._active)
+        return (self, ()) if over else NOTHING
+
+    def _received(self, then: "Then", event: Any) -> Happened:
+        done = self._done()
+        with self._away:
+            self.attempt(then, event.batch_operations[0].message())
+        return done
+
+    def _sent(self, then: Callable[["Exchange"], object], _: object) -> Happened:
+        done = self._done()
+        self.attempt(then)
+        return done
+
+    def _sent_all(self, _: object) -> Happened:
+        return self._done()
+
+    def _closed(self, event: Any) -> Happened:
+        with self._lock:
+            self._active = not event.batch_operations[0].cancelled()
+        return self._done()
+
+
+Then = Callable[[Exchange, bytes | None], object]

@@ -1,0 +1,34 @@
+"""How a server's calls are answered: by threads of ours, or by its own if grpcio is none that we know."""
+
+import logging
+from collections.abc import Callable, Mapping
+
+import grpc
+
+from cloud_server.inference.exchange import Exchange
+
+log = logging.getLogger(__name__)
+
+
+def start(
+    server: grpc.Server,
+    begin: Mapping[str, Callable[[Exchange], object]],
+    threads: int,
+    before_waiting: Callable[[Callable[[], None]], object],
+) -> None:
+    """Let it answer. ``begin``: by method, what takes its calls, as in ``Polling``.
+
+    ``before_waiting`` is told what to call in a thread that is going to wait.
+    """
+    try:
+        from cloud_server.inference.polling import Polling
+
+        polling = Polling(server, threads)
+        for method, it in begin.items():
+            polling.begin(method, it)
+    except (ImportError, AttributeError) as error:
+        log.warning("grpcio %s is none that we know: calls take longer (%s)", grpc.__version__, error)
+        server.start()
+    else:
+        before_waiting(polling.lookout.require)
+        polling.start()

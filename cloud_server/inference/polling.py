@@ -1,0 +1,84 @@
+"""Inference calls answered by the thread that takes them off the wire.
+
+In grpcio's own server one thread takes everything off the wire and hands it to others that wait: eight
+changes of threads for a single call, which cost more than a small model does. Here every thread takes what
+comes and does what is to be done. What is not begun here goes grpcio's way, through the same threads.
+
+There is no public way to do so: what is imported here is what grpcio's own server is made of.
+"""
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import grpc
+from grpc._cython import cygrpc  # type: ignore[attr-defined]
+from grpc._server import _process_event_and_continue, _request_call, _request_registered_call, _ServerStage
+
+from cloud_server.inference.exchange import Exchange, Happened
+from cloud_server.inference.lookout import Lookout
+
+log = logging.getLogger(__name__)
+
+Begin = Callable[[Exchange], object]
+"""Takes a call that has come, and does not wait for anything."""
+
+
+class Polling:
+    """Threads in place of the one that ``server.start()`` would start."""
+
+    def __init__(self, server: grpc.Server, threads: int) -> None:
+        """``threads`` look for what comes while there is nothing to do."""
+        self._state: Any = server._state  # type: ignore[attr-defined] # noqa: SLF001 - see above
+        self._queue = self._state.completion_queue
+        self._own: dict[str, Begin] = {}
+        self.lookout = Lookout(self._look, threads)
+
+    def begin(self, method: str, begin: Begin) -> None:
+        """Calls of this method, which the server has a handler for, are begun so instead."""
+        del self._state.registered_method_handlers[method]
+        self._own[method] = begin
+
+    def start(self) -> None:
+        """Let the server answer, until it is stopped."""
+        state = self._state
+        with state.lock:
+            state.server.start()
+            state.stage = _ServerStage.STARTED
+            for method in state.registered_method_handlers:
+                _request_registered_call(state, method)
+            _request_call(state)
+            for method in self._own:
+                self._ask(method)
+        self.lookout.start()
+
+    def _ask(self, method: str) -> None:
+        """For the next call. Until it comes, or never will, the server has not stopped."""
+        came = partial(self._came, method)
+        self._state.rpc_states.add(came)
+        self._state.server.request_registered_call(self._queue, self._queue, method, came)
+
+    def _came(self, method: str, event: Any) -> Happened:
+        if event.success:
+            with self._state.lock:
+                if self._state.stage is _ServerStage.STARTED:
+                    self._ask(method)
+                call = Exchange(event, self.lookout)
+                self._state.rpc_states.add(call)
+            call.attempt(self._own[method])
+        return event.tag, ()
+
+    def _look(self) -> None:
+        """Until there is nothing more to come, or there are others enough."""
+        while not self.lookout.crowded():
+            event = self._queue.poll()
+            if event.completion_type == cygrpc.CompletionType.queue_shutdown:
+                self.lookout.end()
+                return
+            try:
+                if not _process_event_and_continue(self._state, event):
+                    self._queue.shutdown()
+            except Exception:  # one call's: the others go on
+                log.exception("a call was lost")
+            del event  # or it would hold its call while we wait for the next

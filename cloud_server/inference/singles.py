@@ -1,0 +1,46 @@
+"""Single calls: in by the door, read when it is their turn, answered where their message comes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+
+from cloud_server.inference.door import Door, trailer
+from cloud_server.inference.exchange import Aborted, Exchange
+from cloud_server.inference.hall import Hall
+from cloud_server.refusal import refusal
+
+Answer = Callable[[bytes, Any], bytes]
+"""A message, and whose call it is -> the response; or the call is aborted."""
+
+
+class Singles:
+    """Takes every call of a method."""
+
+    def __init__(self, door: Door, hall: Hall[Exchange], answer: Answer) -> None:
+        self._door, self._hall, self._answer = door, hall, answer
+
+    def begin(self, call: Exchange) -> None:
+        """Let it in, or refuse it unread."""
+        if full := self._door.closed():
+            call.refuse(*refusal(full), trailer(full))
+        elif self._hall.enter(call):
+            self._read()
+
+    def _read(self) -> None:
+        """The next one whose caller has not gone."""
+        while call := self._hall.leave():
+            if call.is_active():
+                call.receive(self._received)
+                return
+
+    def _received(self, call: Exchange, message: bytes | None) -> None:
+        try:
+            if message is None:
+                call.refuse(grpc.StatusCode.UNIMPLEMENTED, "a single call is to have one message")
+            else:
+                call.finish(self._answer(message, call))
+        except Aborted:
+            call.finish()
+        finally:
+            self._read()
