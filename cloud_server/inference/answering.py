@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from cloud_server.access.rights import Rights
 from cloud_server.config import CloudConfig
 from cloud_server.errors import Expired, Full, Gone, Late
@@ -33,8 +35,7 @@ class Wanted:
     """As its best classes, so many; 0: as it is."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class Question(Struct, frozen=True, kw_only=True):
     """One request, as far as it has been read."""
 
     model: str
@@ -50,8 +51,7 @@ class Question:
     call: Call
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What the model said, and what is to be said of it."""
 
     card: Card

@@ -1,11 +1,11 @@
 """What a call says of itself, whichever way it came."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class Call(Struct, frozen=True, kw_only=True):
     """Who asks, until when, and how urgently."""
 
     identity: str | None = None

@@ -9,6 +9,7 @@ from itertools import accumulate
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 
 from cloud_server.errors import BadInput
 from cloud_server.inference.inputs import accept, expect
@@ -49,8 +50,7 @@ class Card:
         return f"{self.name} {self.version}: {signature}, {self.precision}, sha256 {self.sha256}"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Work:
+class Work(Struct, frozen=True, eq=False):
     """What a request would have run: checked, it fits the model."""
 
     model: "Model"
@@ -66,8 +66,7 @@ class Work:
         return (self.model, *(array.shape[1:] for array in self.feed.values())) if self.shares else self
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(Struct, frozen=True):
     """A request that has been run."""
 
     outputs: dict[str, Tensor]

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from msgspec import Struct
+
 from cloud_server.errors import BadInput
 from cloud_server.inference import parameters
 from cloud_server.inference.answering import Wanted
@@ -23,6 +25,8 @@ KNOWN, LARGEST = 256, 1024
 """Heads that are remembered, and bytes of the largest of them."""
 
 _NUMBER, _LENGTH, _GROUP, _GROUP_END = 0, 2, 3, 4
+_MORE = 0x80
+"""Bit of a varint's byte that another follows; most have one."""
 _SIZES = {1: 8, 5: 4}
 _ID, _PARAMETERS, _RAW = (
     pb.ModelInferRequest.DESCRIPTOR.fields_by_name[name].number << 3 | _LENGTH
@@ -41,8 +45,7 @@ class Head:
     """Name of a tensor whose typed contents are here; empty if there is none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """One for inference."""
 
     head: Head
@@ -109,7 +112,7 @@ def _fields(message: bytes) -> Iterator[tuple[int, int, int, int]]:
         start, parts = at, parts + 1
         if parts > MOST:
             raise BadInput(f"the message has more than {MOST} parts")
-        tag, at = _number(message, at)
+        tag, at = (message[at], at + 1) if message[at] < _MORE else _number(message, at)
         kind, value = tag & 7, at
         if kind == _LENGTH:
             at, value = _number(message, at)
@@ -129,13 +132,13 @@ def _fields(message: bytes) -> Iterator[tuple[int, int, int, int]]:
 
 def _number(message: bytes, at: int) -> tuple[int, int]:
     """A varint, and where it ends."""
-    if (byte := message[at] if at < len(message) else 0) < 0x80:  # most are of one byte
+    if (byte := message[at] if at < len(message) else 0) < _MORE:
         return byte, at + 1
     value = shift = 0
     for byte in message[at : at + 10]:
         at += 1
         value |= (byte & 0x7F) << shift
-        if byte < 0x80:
+        if byte < _MORE:
             break
         shift += 7
     return value, at

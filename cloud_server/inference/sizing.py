@@ -7,7 +7,8 @@ that more of them have to be read, and each that waits costs a change of threads
 """
 
 from collections import deque
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 KNOWN = 16
 """Runs of a size until it is believed,"""
@@ -21,8 +22,7 @@ HANDOFF = 1e-4
 """Seconds that sharing has to save a sample, for what it costs to wait in a thread of one's own."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Run:
+class Run(Struct, frozen=True, eq=False):
     """One run of the model, for one request or for several."""
 
     samples: int

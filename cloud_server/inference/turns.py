@@ -104,14 +104,16 @@ class Turns:
 
     def _end(self, model: Model, outcomes: list[Done | Exception]) -> None:
         """Of a run: what is learnt of it, and who is next."""
+        runs = {it.run for it in outcomes if isinstance(it, Done)}
         with self._changed:
-            for run in {it.run for it in outcomes if isinstance(it, Done)}:
+            for run in runs:
                 model.sizing.ran(run)
-                self._told(model, run)
             self._free += 1
             shared = model.sizing.curious or model.sizing.limit > 1
             self._spare = int(shared and self._runs > 1)  # with whom, if nobody were in line?
             self._hand_on()
+        for run in runs:
+            self._told(model, run)
 
     def _gather(self, leader: Job) -> list[Job]:
         """What is to share the run, whose model is that of the first one; empty if nobody is left to wait."""
