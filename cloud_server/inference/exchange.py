@@ -37,24 +37,18 @@ class Exchange:
         self._due, self._lock = 0, Lock()
         self._start(self._closed, cygrpc.ReceiveCloseOnServerOperation(PLAIN))
 
-    def receive(self, then: "Then") -> None:
-        """``then`` gets the next message; ``None`` if no other will come."""
-        if not self._start(partial(self._received, then), cygrpc.ReceiveMessageOperation(PLAIN)):
+    def receive(self, then: "Then", response: bytes | None = None) -> None:
+        """``then`` gets the next message; ``None`` if no other will come. ``response`` is sent before."""
+        sent = () if response is None else self._sending(response)
+        if not self._start(partial(self._received, then), cygrpc.ReceiveMessageOperation(PLAIN), *sent):
             self.attempt(then, None)
-
-    def send(self, message: bytes, then: Callable[["Exchange"], object]) -> None:
-        """``then`` is called when the next one may be sent."""
-        operation = cygrpc.SendMessageOperation(message, PLAIN)
-        if not self._start(partial(self._sent, then), *self._beginning(), operation):
-            self.attempt(then)
 
     def finish(self, response: bytes | None = None) -> None:
         """The last that is done with it. Its status is OK if it was given none."""
-        last = () if response is None else (cygrpc.SendMessageOperation(response, PLAIN),)
         code: int = (self._code or grpc.StatusCode.OK).value[0]
         status = cygrpc.SendStatusFromServerOperation(self._trailing, code, self._details.encode(), PLAIN)
         self._finished = True
-        self._start(self._sent_all, *self._beginning(), *last, status)
+        self._start(self._sent, *self._sending(response), status)
 
     def refuse(self, code: grpc.StatusCode, details: str, trailing: Metadata = ()) -> None:
         """Finish with this status."""
@@ -67,7 +61,8 @@ class Exchange:
             act(self, *args)
         except Exception:
             log.exception("a call could not be answered")
-            self.refuse(grpc.StatusCode.INTERNAL, "internal error, see the server's log")
+            if not self._finished:
+                self.refuse(grpc.StatusCode.INTERNAL, "internal error, see the server's log")
 
     def is_active(self) -> bool:
         """Whether its caller still waits, as far as is known."""
@@ -104,18 +99,18 @@ class Exchange:
         """Its caller hears that it was."""
         self._call.cancel()
 
-    def _beginning(self) -> tuple[Any, ...]:
-        if self._begun:
-            return ()
+    def _sending(self, message: bytes | None) -> tuple[Any, ...]:
+        """What sends it, if there is one, and before the first of all what has to come before it."""
+        first = () if self._begun else (cygrpc.SendInitialMetadataOperation(None, PLAIN),)
         self._begun = True
-        return (cygrpc.SendInitialMetadataOperation(None, PLAIN),)
+        return first if message is None else (*first, cygrpc.SendMessageOperation(message, PLAIN))
 
     def _start(self, then: Callable[[Any], Happened], *operations: Any) -> bool:
         """``then`` hears when it is done; nothing is begun for who has gone."""
         with self._lock:
             if self._active:
-                self._due += 1
                 self._call.start_server_batch(operations, then)
+                self._due += 1
             return self._active
 
     def _done(self) -> Happened:
@@ -131,12 +126,7 @@ class Exchange:
             self.attempt(then, event.batch_operations[0].message())
         return done
 
-    def _sent(self, then: Callable[["Exchange"], object], _: object) -> Happened:
-        done = self._done()
-        self.attempt(then)
-        return done
-
-    def _sent_all(self, _: object) -> Happened:
+    def _sent(self, _: object) -> Happened:
         return self._done()
 
     def _closed(self, event: Any) -> Happened:

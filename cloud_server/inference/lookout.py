@@ -1,4 +1,8 @@
-"""Who looks for what comes, where those who look also do what is to be done."""
+"""Who looks for what comes, where those who look also do what is to be done.
+
+More of them than are busy take turns for nothing, each with cold caches. So there are as many as have lately
+been at work at once; and where all are, one more soon looks, so that nobody who comes is left unheard.
+"""
 
 import time
 from collections.abc import Callable
@@ -7,26 +11,28 @@ from threading import Lock, Semaphore
 
 PATIENCE = 0.005
 """Seconds for which nobody may look: at once somebody else would be woken for each small piece of work."""
+BUSY, SPARE = 16, 64
+"""So many times in a row nobody looked after that long: one more is wanted. So many times in a row somebody
+still looked when another went to work: one less is."""
 MANY = 1 << 13
 """Threads: more than there are ever calls to be at work for."""
 
 
 class Lookout:
-    """Threads that look. While one does something else it is inside; if all are, another one soon looks."""
+    """Threads that look. While one does something else it is inside."""
 
-    def __init__(self, look: Callable[[], object], enough: int) -> None:
-        """``look`` until ``crowded``."""
-        self._look, self._enough = look, enough
+    def __init__(self, look: Callable[[], object], most: int) -> None:
+        """``look`` until ``crowded``; ``most`` do for long."""
+        self._look, self._most, self._wanted = look, most, 1
         self._pool = ThreadPoolExecutor(MANY, "wire")
-        self._looking = self._returns = 0
+        self._looking = self._returns = self._busy = self._spare = 0
         self._lock, self._nobody = Lock(), Semaphore(0)
         self._resting, self._ended = True, False
 
     def start(self) -> None:
-        """Look, with as many as are enough."""
+        """Look."""
         self._pool.submit(self._deputise)
-        for _ in range(self._enough):
-            self._more()
+        self._more()
 
     def end(self) -> None:
         """There is nothing to look for any more. Every thread ends when it has done what it does."""
@@ -42,13 +48,16 @@ class Lookout:
     def crowded(self) -> bool:
         """Whether there are enough without the one that asks: then it no longer counts."""
         with self._lock:
-            crowded = self._looking > self._enough
+            crowded = self._looking > self._wanted
             self._looking -= crowded
         return crowded
 
     def __enter__(self) -> None:
         with self._lock:
             self._looking -= 1
+            self._spare = self._spare + 1 if self._looking else 0
+            if self._spare >= SPARE:
+                self._wanted, self._spare = max(1, self._wanted - 1), 0
             tell = self._resting and not self._looking
             self._resting = self._resting and not tell
         if tell:
@@ -65,15 +74,20 @@ class Lookout:
         self._pool.submit(self._look)
 
     def _deputise(self) -> None:
-        """Have somebody look when nobody has for a while."""
+        """Have one more look when nobody has for a while."""
         while self._nobody.acquire() and not self._ended:
-            while not self._somebody():
+            while not self._resting:
                 returns = self._returns
                 time.sleep(PATIENCE)
-                if returns == self._returns and not self._looking:
+                if self._grows() or not (self._looking or self._returns > returns):
                     self._more()
 
-    def _somebody(self) -> bool:
+    def _grows(self) -> bool:
+        """Whether one more is wanted from now on."""
         with self._lock:
             self._resting = self._looking > 0
-            return self._resting
+            self._busy = 0 if self._resting else self._busy + 1
+            grows = self._busy >= BUSY and self._wanted < self._most
+            if grows:
+                self._wanted, self._busy = self._wanted + 1, 0
+        return grows

@@ -22,6 +22,7 @@ from cloud_server.refusal import refusal
 from protos import inference_pb2 as pb
 
 METHOD = "ModelStreamInfer"
+CLOSING = grpc.StatusCode.UNAVAILABLE, "this server is stopping"
 MOST = 128
 """Streams open at once; any other is refused at once."""
 
@@ -37,7 +38,7 @@ class Streams:
     def __init__(self, infer: Infer, meter: Meter, login: Login) -> None:
         self._infer, self._meter, self._login = infer, meter, login
         self._open, self._closing = 0, False
-        self._idle = set[Context]()
+        self._idle = dict[Context, Callable[[], object]]()
         self._lock = Lock()
         self.experimental_thread_pool = ThreadPoolExecutor(MOST + 1, "stream")  # grpc's name for it
 
@@ -48,16 +49,11 @@ class Streams:
         except Exception as error:  # noqa: BLE001 - it is looked at there
             self._fail(call, error)
         else:
-            self._await(caller, call)
-
-    def _await(self, caller: Caller, call: Exchange) -> None:
-        if self._rest(call):
-            call.receive(partial(self._received, caller))
-        else:
-            self._end(call)
+            self._go_on(caller, call)
 
     def _received(self, caller: Caller, call: Exchange, message: bytes | None) -> None:
-        self._idle.discard(call)
+        if not self._wakes(call):
+            return
         if message is None:
             self._end(call)
             return
@@ -66,14 +62,20 @@ class Streams:
         except Exception as error:  # noqa: BLE001 - it is looked at there
             self._fail(call, error)
         else:
-            call.send(response, partial(self._await, caller))
+            self._go_on(caller, call, response)
 
-    def _end(self, call: Exchange) -> None:
-        self._leave(call)
-        call.finish()
+    def _go_on(self, caller: Caller, call: Exchange, response: bytes | None = None) -> None:
+        if self._rests(call, partial(call.refuse, *CLOSING)):
+            call.receive(partial(self._received, caller), response)
+        else:
+            self._end(call, response)
+
+    def _end(self, call: Exchange, response: bytes | None = None) -> None:
+        self._leave()
+        call.finish(response)
 
     def _fail(self, call: Exchange, error: Exception) -> None:
-        self._leave(call)
+        self._leave()
         if not isinstance(error, RequestError):
             raise error
         call.refuse(*refusal(error))
@@ -82,20 +84,22 @@ class Streams:
         """The same in a thread of grpcio's."""
         try:
             caller = self._enter(context)
-            while self._rest(context) and (message := next(requests, None)) is not None:
-                self._idle.discard(context)
+            while self._rests(context, context.cancel) and (message := next(requests, None)) is not None:
+                self._wakes(context)
                 yield self._answer(message, caller, context)
         except RequestError as error:
             context.abort(*refusal(error))
         finally:
-            self._leave(context)
+            self._wakes(context)
+            self._leave()
 
     def close(self) -> None:
         """What is being answered still is; then every stream ends."""
         with self._lock:
             self._closing = True
-            for call in self._idle.copy():
-                call.cancel()
+            idle, self._idle = self._idle, {}
+        for end in idle.values():
+            end()
         self.experimental_thread_pool.shutdown(wait=False)
 
     def _enter(self, call: Context) -> Caller:
@@ -107,17 +111,21 @@ class Streams:
             raise Full(f"{MOST} streams are open: send single calls")
         return caller
 
-    def _leave(self, call: Context) -> None:
-        self._idle.discard(call)
+    def _leave(self) -> None:
         with self._lock:
             self._open -= 1
 
-    def _rest(self, call: Context) -> bool:
-        """Whether it may wait for its next request."""
+    def _rests(self, call: Context, end: Callable[[], object]) -> bool:
+        """Whether it may wait for its next request, until which ``end`` ends it."""
         with self._lock:
             if not self._closing:
-                self._idle.add(call)
+                self._idle[call] = end
             return not self._closing
+
+    def _wakes(self, call: Context) -> bool:
+        """Whether it has rested until now; else it has ended."""
+        with self._lock:
+            return self._idle.pop(call, None) is not None
 
     def _answer(self, message: bytes, caller: Caller, context: Context) -> bytes:
         """``Unauthenticated`` ends the stream; whatever else goes wrong is an answer."""
