@@ -3,13 +3,14 @@
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from functools import partial
 from threading import Lock
 from typing import Any, NoReturn
 
 import grpc
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
+
+from cloud_server.inference.lookout import Lookout
 
 log = logging.getLogger(__name__)
 
@@ -28,9 +29,9 @@ class Aborted(Exception):
 class Exchange:
     """One call. Of ``grpc.ServicerContext`` it has what answering asks for."""
 
-    def __init__(self, event: Any, away: AbstractContextManager[object]) -> None:
-        """``away``: what takes long is done inside, so that others are heard meanwhile."""
-        self._told, self._call, self._away = event, event.call, away
+    def __init__(self, event: Any, lookout: Lookout) -> None:
+        """What takes long is done inside ``lookout``, so that others are heard meanwhile."""
+        self._told, self._call, self._lookout = event, event.call, lookout
         self._active, self._begun, self._finished = True, False, False
         self._code: grpc.StatusCode | None = None
         self._details, self._trailing = "", Metadata()
@@ -54,6 +55,11 @@ class Exchange:
         """Finish with this status."""
         self._code, self._details, self._trailing = code, details, trailing
         self.finish()
+
+    def turn_away(self, code: grpc.StatusCode, details: str, trailing: Metadata) -> None:
+        """Refuse it unread, with an eye on those who come after."""
+        self._lookout.alert()
+        self.refuse(code, details, trailing)
 
     def attempt(self, act: Callable[..., object], *args: object) -> None:
         """Do that for it: a fault of ours is its status, for else its caller would wait for nothing."""
@@ -122,7 +128,7 @@ class Exchange:
 
     def _received(self, then: "Then", event: Any) -> Happened:
         done = self._done()
-        with self._away:
+        with self._lookout:
             self.attempt(then, event.batch_operations[0].message())
         return done
 

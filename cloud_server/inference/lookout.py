@@ -45,6 +45,12 @@ class Lookout:
         if not self._looking:
             self._more()
 
+    def alert(self) -> None:
+        """More will come than can be answered: for a while somebody looks whoever is at work."""
+        if self._wanted <= self._most:
+            self._wanted, self._spare = self._most + 1, 0
+            self.require()
+
     def crowded(self) -> bool:
         """Whether there are enough without the one that asks: then it no longer counts."""
         with self._lock:

@@ -23,7 +23,7 @@ class Singles:
     def begin(self, call: Exchange) -> None:
         """Let it in, or refuse it unread."""
         if full := self._door.closed():
-            call.refuse(*refusal(full), trailer(full))
+            call.turn_away(*refusal(full), trailer(full))
         elif self._hall.enter(call):
             self._read()
 

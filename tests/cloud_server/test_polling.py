@@ -4,7 +4,7 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
@@ -182,7 +182,11 @@ class TestUnknownGrpcio:
             assert value(running, "tidegate_shed_requests_total", reason="queue") == 1
 
 
-def test_who_is_going_to_wait_sees_to_it_that_somebody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("ask", [Lookout.require, Lookout.alert])
+def test_who_asks_for_it_sees_to_it_that_somebody_looks(
+    monkeypatch: pytest.MonkeyPatch, ask: Callable[[Lookout], None]
+) -> None:
+    """Going to wait, or turning others away."""
     monkeypatch.setattr(lookout, "PATIENCE", 3.0)
     free, looked = Event(), SimpleQueue[int]()
 
@@ -190,7 +194,7 @@ def test_who_is_going_to_wait_sees_to_it_that_somebody_looks(monkeypatch: pytest
         looked.put(0)
         with out:
             asked.wait(20)
-            out.require()
+            ask(out)
             free.wait(20)
 
     asked, out = Event(), Lookout(look, 1)
