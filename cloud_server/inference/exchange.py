@@ -101,10 +101,6 @@ class Exchange:
         self._code, self._details = code, details
         raise Aborted
 
-    def cancel(self) -> None:
-        """Its caller hears that it was."""
-        self._call.cancel()
-
     def _sending(self, message: bytes | None) -> tuple[Any, ...]:
         """What sends it, if there is one, and before the first of all what has to come before it."""
         first = () if self._begun else (cygrpc.SendInitialMetadataOperation(None, PLAIN),)

@@ -16,17 +16,15 @@ def start(
     threads: int,
     before_waiting: Callable[[Callable[[], None]], object],
 ) -> None:
-    """Let it answer. ``begin``: by method, what takes its calls, as in ``Polling``.
+    """Let it answer, as ``Polling`` does.
 
-    ``before_waiting`` is told what to call in a thread that is going to wait.
+    ``before_waiting`` is told what is to be called in a thread that is going to wait.
     """
     try:
         from cloud_server.inference.polling import Polling
 
-        polling = Polling(server, threads)
-        for method, it in begin.items():
-            polling.begin(method, it)
-    except (ImportError, AttributeError) as error:
+        polling = Polling(server, threads, begin)
+    except (ImportError, AttributeError, KeyError) as error:
         log.warning("grpcio %s is none that we know: calls take longer (%s)", grpc.__version__, error)
         server.start()
     else:

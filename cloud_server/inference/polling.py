@@ -8,7 +8,7 @@ There is no public way to do so: what is imported here is what grpcio's own serv
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -28,17 +28,17 @@ Begin = Callable[[Exchange], object]
 class Polling:
     """Threads in place of the one that ``server.start()`` would start."""
 
-    def __init__(self, server: grpc.Server, threads: int) -> None:
-        """``threads`` look for what comes while there is nothing to do."""
-        self._state: Any = server._state  # type: ignore[attr-defined] # noqa: SLF001 - see above
-        self._queue = self._state.completion_queue
-        self._own: dict[str, Begin] = {}
-        self.lookout = Lookout(self._look, threads)
+    def __init__(self, server: grpc.Server, threads: int, begin: Mapping[str, Begin]) -> None:
+        """``threads``: as many at most look for long. ``begin``: what takes the calls, by method.
 
-    def begin(self, method: str, begin: Begin) -> None:
-        """Calls of this method, which the server has a handler for, are begun so instead."""
-        del self._state.registered_method_handlers[method]
-        self._own[method] = begin
+        ``AttributeError`` or ``KeyError`` if the server is made otherwise than we know; it can still start.
+        """
+        state: Any = server._state  # type: ignore[attr-defined] # noqa: SLF001 - see above
+        self._queue, self._handlers = state.completion_queue, dict(state.registered_method_handlers)
+        for method in begin:
+            del self._handlers[method]
+        self._state, self._own = state, begin
+        self.lookout = Lookout(self._look, threads)
 
     def start(self) -> None:
         """Let the server answer, until it is stopped."""
@@ -46,7 +46,8 @@ class Polling:
         with state.lock:
             state.server.start()
             state.stage = _ServerStage.STARTED
-            for method in state.registered_method_handlers:
+            state.registered_method_handlers = self._handlers
+            for method in self._handlers:
                 _request_registered_call(state, method)
             _request_call(state)
             for method in self._own:
