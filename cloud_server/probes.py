@@ -18,9 +18,9 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_g
 from cloud_server import config
 from cloud_server.access.callers import Acting, Login
 from cloud_server.access.rights import Rights
+from cloud_server.calls.aside import aside
+from cloud_server.calls.servicer import SERVICE
 from cloud_server.errors import Unauthenticated
-from cloud_server.inference.aside import aside
-from cloud_server.inference.servicer import SERVICE
 from cloud_server.listening import address, require_free, shared
 from protos import inference_pb2
 

@@ -60,7 +60,7 @@ def check(config: CloudConfig) -> Checked:
     listening.require_free("metrics", config.metrics.host, config.metrics.port)
     repository, fleet = Repository(), ""
     if config.serves_models:
-        from cloud_server.inference import serving as inference
+        from cloud_server.calls import serving as inference
 
         repository = inference.check(config).repository
     if config.fleet:
@@ -98,7 +98,7 @@ def serve(config: CloudConfig) -> Iterator[Running]:
             address, models, reload = workers.address, workers.models, workers.reload
             parts.enter_context(meters.running(config, meter, ""))  # workers count their own sockets
         elif config.serves_models:
-            from cloud_server.inference import serving as inference
+            from cloud_server.calls import serving as inference
 
             address, catalogue = parts.enter_context(inference.serve(config, meter))
             repository, reload = catalogue.repository, catalogue.reload

@@ -21,6 +21,7 @@ RUNTIME = [
     name for name in MODULES if name.startswith("edge_node") and not name.startswith("edge_node.prepare")
 ]
 INFERENCE = [name for name in MODULES if name.startswith("cloud_server.inference")]
+CALLS = [name for name in MODULES if name.startswith("cloud_server.calls")]
 HEAVY = ("onnx", "torch", "cv2", "PIL", "scipy", "pandas", "matplotlib")
 
 
@@ -97,9 +98,15 @@ with EdgeNode.open(sys.argv[1]) as node:
     assert not {name for name in modules if is_in(name, (*HEAVY, "cloud_server", "edge_node.prepare"))}
 
 
+@pytest.mark.parametrize("module", INFERENCE)
+def test_inference_does_not_know_how_it_is_called(module: str) -> None:
+    skins = "cloud_server.calls", "cloud_server.rest", "cloud_server.workers"
+    assert not [name for name in imports(module) if is_in(name, skins)]
+
+
 def test_inference_loads_neither_mqtt_nor_a_database() -> None:
-    modules = loaded("import " + ", ".join(INFERENCE))
-    assert set(INFERENCE) <= modules
+    modules = loaded("import " + ", ".join(INFERENCE + CALLS))
+    assert {*INFERENCE, *CALLS} <= modules
     assert not {name for name in modules if is_in(name, (*HEAVY, "paho", "sqlalchemy", "edge_node"))}
 
 

@@ -1,1 +1,1 @@
-"""Models served over the Open Inference Protocol v2."""
+"""Models, and who runs when: from a question to its answer."""

@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable
 from threading import Condition
 
+from cloud_server.backoff import pause
 from cloud_server.errors import Expired, Full, Gone, Late
 from cloud_server.inference.call import Call
-from cloud_server.inference.door import pause
 from cloud_server.inference.line import Job, Line
 from cloud_server.inference.model import Done, Model, Work
 from cloud_server.inference.sizing import Run

@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from cloud_server.access.callers import NOBODY, OPEN, Acting, Caller, Login
+from cloud_server.calls.servicer import SERVICE
 from cloud_server.errors import (
     BadInput,
     Expired,
@@ -29,7 +30,6 @@ from cloud_server.errors import (
 )
 from cloud_server.inference import limits
 from cloud_server.inference.answering import Answering
-from cloud_server.inference.servicer import SERVICE
 from cloud_server.metrics import Called, Meter
 from cloud_server.refusal import refusal
 from cloud_server.rest import body as bodies

@@ -17,9 +17,9 @@ from typing import Any
 from prometheus_client import values
 
 from cloud_server import listening, meters, stopping
+from cloud_server.calls import serving
 from cloud_server.config import CloudConfig
 from cloud_server.errors import StartError
-from cloud_server.inference import serving
 from cloud_server.inference.catalogue import Catalogue
 from cloud_server.inference.company import Alone
 from cloud_server.inference.model import Card

@@ -14,9 +14,9 @@ from msgspec.structs import replace
 from ray import serve
 
 from cloud_server import config
-from cloud_server.inference import serving
-from cloud_server.inference.handlers import Handlers
-from cloud_server.inference.servicer import SERVICE, InferenceServicer
+from cloud_server.calls import serving
+from cloud_server.calls.handlers import Handlers
+from cloud_server.calls.servicer import SERVICE, InferenceServicer
 from cloud_server.metrics import Meter
 from deploy.ray.call import Context, Refused, Reply
 from protos import inference_pb2 as pb

@@ -15,11 +15,12 @@ import grpc
 import numpy as np
 import pytest
 
+from cloud_server.backoff import PAUSE
+from cloud_server.calls.door import PUSHBACK, Door
+from cloud_server.calls.hall import Hall
+from cloud_server.calls.handlers import Handlers
 from cloud_server.errors import Late, Overloaded
 from cloud_server.inference.call import Call
-from cloud_server.inference.door import PAUSE, PUSHBACK, Door
-from cloud_server.inference.hall import Hall
-from cloud_server.inference.handlers import Handlers
 from cloud_server.metrics import Meter
 from cloud_server.server import Running
 from deploy.demo.processes import wait_until

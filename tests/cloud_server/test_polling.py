@@ -16,10 +16,10 @@ import grpc
 import numpy as np
 import pytest
 
-from cloud_server.inference import front, lookout
-from cloud_server.inference.exchange import Exchange
-from cloud_server.inference.interceptors import INFER
-from cloud_server.inference.lookout import Lookout
+from cloud_server.calls import front, lookout
+from cloud_server.calls.exchange import Exchange
+from cloud_server.calls.interceptors import INFER
+from cloud_server.calls.lookout import Lookout
 from deploy.demo.processes import wait_until
 from protos import codec
 from protos import inference_pb2 as pb
@@ -174,7 +174,7 @@ class TestUnknownGrpcio:
 
     @pytest.fixture(autouse=True)
     def unknown(self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-        monkeypatch.setitem(sys.modules, "cloud_server.inference.polling", None)
+        monkeypatch.setitem(sys.modules, "cloud_server.calls.polling", None)
         before = len(wires())
         yield
         assert len(wires()) <= before

@@ -6,9 +6,9 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as some
 
+from cloud_server.calls import reading
+from cloud_server.calls.reading import MOST, read
 from cloud_server.errors import BadInput
-from cloud_server.inference import reading
-from cloud_server.inference.reading import MOST, read
 from protos import codec
 from protos import inference_pb2 as pb
 

@@ -11,7 +11,7 @@ import grpc
 import numpy as np
 import pytest
 
-from cloud_server.inference import streaming
+from cloud_server.calls import streaming
 from deploy.demo.processes import wait_until
 from protos import artifact, codec
 from protos import inference_pb2 as pb

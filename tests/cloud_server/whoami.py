@@ -15,19 +15,19 @@ import grpc
 from cloud_server import config, listening
 from cloud_server.access.callers import Login
 from cloud_server.access.rights import Rights
+from cloud_server.calls import front
+from cloud_server.calls.door import Door
+from cloud_server.calls.hall import Hall
+from cloud_server.calls.handlers import Handlers
+from cloud_server.calls.interceptors import INFER, STREAM, Interceptor
+from cloud_server.calls.servicer import InferenceServicer
+from cloud_server.calls.singles import Singles
 from cloud_server.errors import UnknownModel
-from cloud_server.inference import front
 from cloud_server.inference.answering import Question
 from cloud_server.inference.catalogue import Catalogue
 from cloud_server.inference.company import Alone
-from cloud_server.inference.door import Door
-from cloud_server.inference.hall import Hall
-from cloud_server.inference.handlers import Handlers
-from cloud_server.inference.interceptors import INFER, STREAM, Interceptor
 from cloud_server.inference.model import Card
 from cloud_server.inference.repository import Repository
-from cloud_server.inference.servicer import InferenceServicer
-from cloud_server.inference.singles import Singles
 from cloud_server.inference.statistics import Statistics
 from cloud_server.metrics import Meter
 from cloud_server.rest import serving as rest

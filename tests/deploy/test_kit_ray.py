@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cloud_server.inference.servicer import EXTENSIONS
+from cloud_server.calls.servicer import EXTENSIONS
 from protos import artifact
 from tests.integration.fleet import artifacts
 from tests.models import LABELS

@@ -148,14 +148,14 @@ def modules(script: str) -> set[str]:
 
 
 def test_neither_part_loads_what_only_the_other_needs(config: Path) -> None:
-    beside = modules("from cloud_server import server, cli; import cloud_server.inference.serving")
+    beside = modules("from cloud_server import server, cli; import cloud_server.calls.serving")
     assert not beside & {"sqlalchemy", "paho", "psycopg"}
     alone = modules(
         f"from cloud_server import config, server\nfrom pathlib import Path\n"
         f"with server.serve(config.load(Path({str(config)!r}))): pass"
     )
     assert {"sqlalchemy", "paho"} <= alone
-    assert not alone & {"onnxruntime", "psycopg", "cloud_server.inference.serving"}
+    assert not alone & {"onnxruntime", "psycopg", "cloud_server.calls.serving"}
 
 
 GUIDE = (Path(__file__).parents[3] / "docs/fleet.md").read_text()

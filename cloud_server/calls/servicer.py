@@ -10,14 +10,14 @@ from importlib.metadata import version
 import grpc
 
 from cloud_server.access.callers import Login
+from cloud_server.calls.aside import aside
+from cloud_server.calls.reading import Request
+from cloud_server.calls.streaming import Streams
 from cloud_server.errors import NotOffered, UnknownModel
 from cloud_server.inference import parameters
 from cloud_server.inference.answering import Answer, Answering, Question
-from cloud_server.inference.aside import aside
 from cloud_server.inference.catalogue import Entry
 from cloud_server.inference.company import Alone
-from cloud_server.inference.reading import Request
-from cloud_server.inference.streaming import Streams
 from cloud_server.metrics import Meter
 from protos import codec
 from protos import inference_pb2 as pb

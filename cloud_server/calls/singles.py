@@ -5,9 +5,9 @@ from typing import Any
 
 import grpc
 
-from cloud_server.inference.door import Door, trailer
-from cloud_server.inference.exchange import Aborted, Exchange
-from cloud_server.inference.hall import Hall
+from cloud_server.calls.door import Door, trailer
+from cloud_server.calls.exchange import Aborted, Exchange
+from cloud_server.calls.hall import Hall
 from cloud_server.refusal import refusal
 
 Answer = Callable[[bytes, Any], bytes]

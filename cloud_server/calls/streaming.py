@@ -13,10 +13,10 @@ from typing import Any
 import grpc
 
 from cloud_server.access.callers import Acting, Caller, Login
+from cloud_server.calls import door, reading
+from cloud_server.calls.exchange import Exchange
+from cloud_server.calls.reading import Request
 from cloud_server.errors import Full, RequestError
-from cloud_server.inference import door, reading
-from cloud_server.inference.exchange import Exchange
-from cloud_server.inference.reading import Request
 from cloud_server.metrics import Called, Meter
 from cloud_server.refusal import refusal
 from protos import inference_pb2 as pb

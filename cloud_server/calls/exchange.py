@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import grpc
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
-from cloud_server.inference.lookout import Lookout
+from cloud_server.calls.lookout import Lookout
 
 log = logging.getLogger(__name__)
 

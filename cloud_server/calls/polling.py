@@ -16,8 +16,8 @@ import grpc
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 from grpc._server import _process_event_and_continue, _request_call, _request_registered_call, _ServerStage
 
-from cloud_server.inference.exchange import Exchange, Happened
-from cloud_server.inference.lookout import Lookout
+from cloud_server.calls.exchange import Exchange, Happened
+from cloud_server.calls.lookout import Lookout
 
 log = logging.getLogger(__name__)
 

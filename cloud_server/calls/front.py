@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 import grpc
 
-from cloud_server.inference.exchange import Exchange
+from cloud_server.calls.exchange import Exchange
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ def start(
     ``before_waiting`` is told what is to be called in a thread that is going to wait.
     """
     try:
-        from cloud_server.inference.polling import Polling
+        from cloud_server.calls.polling import Polling
 
         polling = Polling(server, threads, begin)
     except (ImportError, AttributeError, KeyError) as error:

@@ -13,20 +13,21 @@ import grpc
 from cloud_server import listening, probes
 from cloud_server.access.callers import Login
 from cloud_server.access.rights import Rights
+from cloud_server.calls import front
+from cloud_server.calls.door import Door
+from cloud_server.calls.exchange import Exchange
+from cloud_server.calls.hall import Hall
+from cloud_server.calls.handlers import Handlers
+from cloud_server.calls.interceptors import INFER, STREAM, Interceptor
+from cloud_server.calls.servicer import InferenceServicer
+from cloud_server.calls.singles import Singles
 from cloud_server.config import CloudConfig
-from cloud_server.inference import front, loading
+from cloud_server.inference import loading
 from cloud_server.inference.answering import Answering
 from cloud_server.inference.catalogue import Catalogue
 from cloud_server.inference.company import Alone, Company
-from cloud_server.inference.door import Door
-from cloud_server.inference.exchange import Exchange
-from cloud_server.inference.hall import Hall
-from cloud_server.inference.handlers import Handlers
-from cloud_server.inference.interceptors import INFER, STREAM, Interceptor
 from cloud_server.inference.limits import LARGEST
 from cloud_server.inference.repository import Repository
-from cloud_server.inference.servicer import InferenceServicer
-from cloud_server.inference.singles import Singles
 from cloud_server.metrics import Meter
 from cloud_server.probes import Health
 from protos.inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server

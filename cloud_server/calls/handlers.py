@@ -5,7 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from cloud_server.inference.hall import Hall
+from cloud_server.calls.hall import Hall
 
 
 class Handlers(ThreadPoolExecutor):

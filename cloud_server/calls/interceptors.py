@@ -14,10 +14,10 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from cloud_server.access.callers import NOBODY, OPEN, Acting, Caller, Login
+from cloud_server.calls import door, reading, streaming
+from cloud_server.calls.aside import aside
+from cloud_server.calls.door import Door
 from cloud_server.errors import Unauthenticated
-from cloud_server.inference import door, reading, streaming
-from cloud_server.inference.aside import aside
-from cloud_server.inference.door import Door
 from cloud_server.metrics import Called, Inside, Meter
 from cloud_server.refusal import refusal
 

@@ -4,7 +4,6 @@ A call that would wait for too long is refused before it is read, by the thread 
 wire: no other thread hears of it, and of its bytes no more come than were on the way.
 """
 
-import random
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from math import ceil, inf
@@ -12,8 +11,9 @@ from typing import Any
 
 import grpc
 
+from cloud_server.backoff import pause
+from cloud_server.calls.hall import Hall
 from cloud_server.errors import Full, Overloaded
-from cloud_server.inference.hall import Hall
 from cloud_server.metrics import Meter
 from cloud_server.refusal import refusal
 
@@ -23,8 +23,6 @@ SEEN = 63
 """The last so many callers say how much that is,"""
 OFTEN = 16
 """each time that so many more have come."""
-PAUSE = 0.02
-"""Seconds for which who is refused stays away at least; up to half as long again, lest all return at once."""
 METHOD = "ModelInfer"
 PUSHBACK = "grpc-retry-pushback-ms"
 
@@ -56,11 +54,6 @@ class Door:
             self._meter.shed_by["queue"].inc()
             return Full(f"{inside} requests are waiting", pause(wait))
         return None
-
-
-def pause(wait: float) -> float:
-    """Seconds for which to stay away from who keeps one waiting for so long."""
-    return max(PAUSE, wait) * random.uniform(1, 1.5)  # noqa: S311 - no secret
 
 
 def trailer(error: Exception) -> tuple[tuple[str, str], ...]:
