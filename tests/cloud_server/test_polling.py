@@ -69,7 +69,7 @@ def test_each_gets_its_own_answer_whichever_way_it_asks(serve: Serve, models: di
 
 def test_whoever_goes_leaves_nothing_behind(serve: Serve, models: dict[str, Path]) -> None:
     """Calls cut off at any moment: none is counted as under way any more, and the server stops at once."""
-    chance = random.Random(7)
+    chance, before = random.Random(7), len(wires())
     with serve(models["cloud"], server__grace=60) as running:
         with grpc.insecure_channel(running.address) as channel:
             stub: Any = GRPCInferenceServiceStub(channel)
@@ -84,7 +84,7 @@ def test_whoever_goes_leaves_nothing_behind(serve: Serve, models: dict[str, Path
         assert wait_until(lambda: value(running, "tidegate_requests_in_flight") == 0, 20)
         with grpc.insecure_channel(running.address) as channel:
             assert is_own(GRPCInferenceServiceStub(channel).ModelInfer(row(3), timeout=20), 3)
-    assert wait_until(lambda: not wires(), 20)
+    assert wait_until(lambda: len(wires()) <= before, 20)
 
 
 def test_who_left_the_line_is_passed_over(serve: Serve, models: dict[str, Path]) -> None:
