@@ -17,11 +17,11 @@ from cloud_server.access.callers import NOBODY, OPEN, Acting, Caller, Login
 from cloud_server.calls import door, reading, streaming
 from cloud_server.calls.aside import aside
 from cloud_server.calls.door import Door
+from cloud_server.calls.singles import Answer
 from cloud_server.errors import Unauthenticated
 from cloud_server.metrics import Called, Inside, Meter
 from cloud_server.refusal import refusal
 
-Answer = Callable[[bytes, grpc.ServicerContext], bytes]
 Behave = Callable[[Any, grpc.ServicerContext], Message]
 Parse = Callable[[bytes], Any]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"  # generic only to the type checker
