@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from threading import Event
 
+from paho.mqtt.client import MQTTMessage
 from sqlalchemy import Engine, event
 
 from cloud_server import config
@@ -44,9 +45,13 @@ class DyingStore(Store):
 
 
 class DyingSink(Sink):
-    """Passes the points after a transaction."""
+    """Passes the points before and after a transaction."""
 
     countdown: Countdown
+
+    def _take(self, message: MQTTMessage) -> None:
+        super()._take(message)
+        self.countdown.reach("taken")
 
     def _commit(self, connection: Connection | None = None) -> None:
         super()._commit(connection)

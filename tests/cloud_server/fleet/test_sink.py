@@ -9,17 +9,17 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection
 
 from cloud_server.config import Fleet
-from cloud_server.fleet.sink import Sink
 from cloud_server.fleet.store import Store
 from deploy.demo.broker import Broker
 from protos import ack
 from protos.ack import Ack
 from tests import mqtt
 from tests.cloud_server.fleet import rows, sinks
-from tests.cloud_server.fleet.dying import HastySink
+from tests.cloud_server.fleet.dying import DyingSink, HastySink
 from tests.cloud_server.fleet.rows import ids, payload
 from tests.cloud_server.fleet.sinks import Device, send, sinking, stored, until, value
-from tests.countdown import Countdown
+from tests.countdown import Harmless
+from tests.mqtt import PATIENCE
 
 
 @pytest.fixture
@@ -215,15 +215,16 @@ def test_what_comes_while_the_sink_is_away_waits_at_the_broker(
         until(lambda: stored(meter) == 50)
 
 
-@pytest.mark.parametrize(("kind", "kept"), [(Sink, 50), (HastySink, 0)])
+@pytest.mark.parametrize(("kind", "kept"), [(DyingSink, 50), (HastySink, 0)])
 def test_nothing_is_acknowledged_while_the_database_is_down(
-    broker: Broker, root: str, tmp_path: Path, kind: type[Sink], kept: int
+    broker: Broker, root: str, tmp_path: Path, kind: type[DyingSink], kept: int
 ) -> None:
     """And a sink that does acknowledge loses it: else this test could not fail."""
-    HastySink.countdown = Countdown("never", 0)
+    kind.countdown = taken = Harmless("taken", 50)
     away = sinks.fleet(broker, root, f"sqlite:///{tmp_path}/away/fleet.sqlite")
     with sinking(away, kind) as meter:
         send(broker, f"{root}/lab/a/result", [(payload(seq), None) for seq in range(50)])
+        assert taken.over.wait(PATIENCE)
         until(lambda: value(meter, "tidegate_store_up") == 0)
         assert stored(meter) == 0
     (tmp_path / "away").mkdir()
