@@ -2,6 +2,7 @@
 
 import gzip
 import socket
+from collections import Counter as Counts
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
@@ -9,10 +10,10 @@ from functools import cache, partial
 from importlib.metadata import version
 from socketserver import ThreadingMixIn
 from threading import Lock, Thread
-from typing import NamedTuple
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from wsgiref.types import StartResponse, WSGIEnvironment
 
+from msgspec import Struct
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -48,10 +49,12 @@ REFUSED = (
 """Why a caller is refused; of those whom gRPC refuses in the handshake it tells nobody."""
 
 
-class Called(NamedTuple):
+class Called(Struct, frozen=True):
     """A call that was answered, one way or another."""
 
     method: str
+    code: str
+    """Of gRPC."""
     received: int
     """Bytes."""
     sent: int
@@ -271,6 +274,8 @@ class Meter:
     def _count_calls(self, calls: Sequence[Called]) -> None:
         self.received.inc(sum(it.received for it in calls))
         self.sent.inc(sum(it.sent for it in calls))
+        for (method, code), count in Counts((it.method, it.code) for it in calls).items():
+            self.request_of(method, code).inc(count)
         seconds = defaultdict[str, list[float]](list)
         for call in calls:
             seconds[call.method].append(call.seconds)

@@ -6,7 +6,7 @@ clients send nothing else.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import chain, islice
 from typing import Any, NamedTuple, Protocol
@@ -67,6 +67,14 @@ class PlainHeader(NamedTuple):
     name: str
     datatype: str
     shape: tuple[int, ...]
+
+
+class Layout(NamedTuple):
+    """What is said of a tensor, and what follows for its bytes."""
+
+    header: Header
+    dtype: np.dtype[Any]
+    elements: int
 
 
 class TensorHeader(Header, Protocol):
@@ -143,10 +151,13 @@ def to_bytes(array: Tensor) -> bytes:
 
 def _tensors(headers: Sequence[TensorHeader], raws: Sequence[Raw]) -> dict[str, Tensor]:
     if not raws:
-        return _named(headers, [_shaped(it, _from_typed(it, _dtype(it))) for it in headers])
+        found = {it.name: _shaped(it, _from_typed(it, _dtype(it))) for it in headers}
+        if len(found) < len(headers):
+            raise _twice(headers)
+        return found
     if name := next((it.name for it in headers if filled(it)), ""):
         raise CodecError(f"tensor {name!r}: has both raw and typed contents")
-    return raw_tensors(headers, raws)
+    return raw_tensors(list(map(layout, headers)), raws)
 
 
 def filled(header: TensorHeader) -> bool:
@@ -154,24 +165,35 @@ def filled(header: TensorHeader) -> bool:
     return header.HasField("contents") and header.contents.ByteSize() > 0
 
 
-def raw_tensors(headers: Sequence[Header], raws: Sequence[Raw]) -> dict[str, Tensor]:
+def layout(header: Header) -> Layout:
+    """``CodecError`` if there is no such tensor."""
+    return Layout(header, _dtype(header), _count(header))
+
+
+def raw_tensors(layouts: Sequence[Layout], raws: Sequence[Raw]) -> dict[str, Tensor]:
     """The arrays by name, read-only; ``CodecError`` says what is malformed."""
-    if len(raws) != len(headers):
-        raise CodecError(f"{len(raws)} raw contents for {len(headers)} tensors")
-    return _named(headers, list(map(from_raw, headers, raws)))
-
-
-def _named(headers: Sequence[Header], arrays: Sequence[Tensor]) -> dict[str, Tensor]:
-    found = {header.name: array for header, array in zip(headers, arrays, strict=True)}
-    if len(found) < len(headers):
-        twice, _ = Counter(header.name for header in headers).most_common(1)[0]
-        raise CodecError(f"tensor {twice!r} is given twice")
+    if len(raws) != len(layouts):
+        raise CodecError(f"{len(raws)} raw contents for {len(layouts)} tensors")
+    found: dict[str, Tensor] = {}
+    for of, raw in zip(layouts, raws, strict=True):
+        found[of.header.name] = _from_raw(of, raw)
+    if len(found) < len(layouts):
+        raise _twice(it.header for it in layouts)
     return found
 
 
+def _twice(headers: Iterable[Header]) -> CodecError:
+    name, _ = Counter(header.name for header in headers).most_common(1)[0]
+    return CodecError(f"tensor {name!r} is given twice")
+
+
 def from_raw(header: Header, raw: Raw) -> Tensor:
-    """The array in raw contents, read-only."""
-    dtype, count = _dtype(header), _count(header)
+    """The array in raw contents, read-only; ``CodecError`` says what is malformed."""
+    return _from_raw(layout(header), raw)
+
+
+def _from_raw(of: Layout, raw: Raw) -> Tensor:
+    header, dtype, count = of
     if dtype.hasobject:
         return _shaped(header, np.fromiter(islice(_split(header.name, raw), count + 1), dtype=object))
     if len(raw) != count * dtype.itemsize:

@@ -43,9 +43,8 @@ NOBODY = Caller()
 _caller: ContextVar[Caller] = ContextVar("caller", default=NOBODY)
 
 
-def current() -> Caller:
-    """Whose call is being answered here and now."""
-    return _caller.get()
+current = _caller.get
+"""Whose call is being answered here and now."""
 
 
 class Acting:

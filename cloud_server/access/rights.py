@@ -44,8 +44,10 @@ class Rights:
             self._meter.refused_callers.labels("control").inc()
             raise Forbidden(f"{_whose()} may not load or unload models: [access] control does not name it")
 
-    def require_turn(self, identity: str | None) -> None:
-        """``Overloaded`` if this caller asks more often than it may."""
+    def require_answer(self, model: str, identity: str | None) -> None:
+        """As ``require_model``; ``Overloaded`` if this caller, of this name, asks more often than it may."""
+        if not self._open:
+            self.require_model(model)
         if self._rates is not None and (wait := self._rates.wait(identity)):
             self._meter.shed_by["rate"].inc()
             raise Overloaded(f"{_whose()} may ask {self._settings.rate:g} times a second", wait)

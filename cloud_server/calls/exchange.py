@@ -19,6 +19,7 @@ Happened = tuple[object, tuple[()]]
 NOTHING: Happened = None, ()
 PLAIN = 0
 """No flags."""
+OK: int = grpc.StatusCode.OK.value[0]
 Metadata = tuple[tuple[str, str], ...]
 
 
@@ -46,10 +47,10 @@ class Exchange:
 
     def finish(self, response: bytes | None = None) -> None:
         """The last that is done with it. Its status is OK if it was given none."""
-        code: int = (self._code or grpc.StatusCode.OK).value[0]
+        code = self._code.value[0] if self._code else OK
         status = cygrpc.SendStatusFromServerOperation(self._trailing, code, self._details.encode(), PLAIN)
         self._finished = True
-        self._start(self._sent, *self._sending(response), status)
+        self._start(self._done, *self._sending(response), status)
 
     def refuse(self, code: grpc.StatusCode, details: str, trailing: Metadata = ()) -> None:
         """Finish with this status."""
@@ -115,7 +116,7 @@ class Exchange:
                 self._due += 1
             return self._active
 
-    def _done(self) -> Happened:
+    def _done(self, _: object = None) -> Happened:
         """Of what was begun: with the last of it, a call ends that has its status or has lost its caller."""
         with self._lock:
             self._due -= 1
@@ -127,9 +128,6 @@ class Exchange:
         with self._lookout:
             self.attempt(then, event.batch_operations[0].message())
         return done
-
-    def _sent(self, _: object) -> Happened:
-        return self._done()
 
     def _closed(self, event: Any) -> Happened:
         with self._lock:

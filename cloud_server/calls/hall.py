@@ -7,7 +7,6 @@ priorities ask are all read, to be put in order.
 
 import time
 from collections import deque
-from collections.abc import Callable
 from threading import Lock
 from typing import Generic, TypeVar
 
@@ -23,8 +22,8 @@ T = TypeVar("T")
 class Hall(Generic[T]):
     """As many calls are read and answered as are ``wanted`` at the time. Any number of threads may ask."""
 
-    def __init__(self, wanted: Callable[[], int]) -> None:
-        self._wanted = wanted
+    def __init__(self, wanted: int) -> None:
+        self.wanted = wanted
         self._calls = deque[T]()
         self._active, self._lock = 0, Lock()
         self._pace = self._ended = 0.0
@@ -42,27 +41,28 @@ class Hall(Generic[T]):
         """Seconds that one more call would take, by how fast they have been answered of late."""
         return self._pace * len(self)
 
-    def enter(self, call: T) -> bool:
-        """Whether one more is to be read and answered for it: ``leave`` says which."""
+    def enter(self, call: T) -> T | None:
+        """One has come: if one more is to be read and answered for it, which."""
         with self._lock:
             self._calls.append(call)
-            more = self._active < self._wanted()
-            self._active += more
-        return more
+            if self._active >= self.wanted:
+                return None
+            self._active += 1
+            return self._next()
 
     def leave(self) -> T | None:
-        """One has been answered, or is the first: the next one to be read, if any is."""
+        """One has been answered: the next one to be read, if any is."""
         with self._lock:
-            if self._calls and self._active <= self._wanted():
-                self._learn()
-                return self._calls.popleft()
+            if self._calls and self._active <= self.wanted:
+                return self._next()
             self._active -= 1
             self._ended, self._pace = 0.0, DOUBT * self._pace
             return None
 
-    def _learn(self) -> None:
-        """How long it takes from one call to the next, while there is a next."""
+    def _next(self) -> T:
+        """And how long it takes from one call to the next, while there is a next."""
         now = time.perf_counter()
         if self._ended:
             self._pace += (now - self._ended - self._pace) * SMOOTH
         self._ended = now
+        return self._calls.popleft()

@@ -23,6 +23,8 @@ from cloud_server.metrics import Called, Inside, Meter
 from cloud_server.refusal import refusal
 
 Behave = Callable[[Any, grpc.ServicerContext], Message]
+Infer = Callable[[reading.Request, grpc.ServicerContext, float], bytes]
+"""With the seconds that its caller waits."""
 Parse = Callable[[bytes], Any]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"  # generic only to the type checker
 
@@ -30,6 +32,7 @@ Who = Callable[[grpc.ServicerContext], Caller]
 """``Unauthenticated`` if nobody knows."""
 
 INFER, STREAM = (f"/inference.GRPCInferenceService/{name}" for name in (door.METHOD, streaming.METHOD))
+OK, CANCELLED = grpc.StatusCode.OK.name, grpc.StatusCode.CANCELLED.name
 UNKNOWN = "unknown"
 """Label of every method that we do not have: a caller cannot make series."""
 
@@ -72,38 +75,47 @@ class Interceptor(grpc.ServerInterceptor):
             return _parsed(handler, who)
         if method == INFER:
             return grpc.unary_unary_rpc_method_handler(self.single(handler.unary_unary))
-        guarded = _guarded(
-            handler.unary_unary, _checked(handler.request_deserializer), who, lambda _left: None
-        )
-        answer = _entered(self._meter.inside, _counted(self._meter, _name(method), guarded))
+        parsed = _serialised(handler.unary_unary, handler.request_deserializer)
+        answer = _entered(self._meter.inside, self._unary(method, who, parsed))
         pool = getattr(handler.unary_unary, "experimental_thread_pool", self._aside)
         return grpc.unary_unary_rpc_method_handler(aside(answer, pool))
 
-    def single(self, behave: Behave) -> Answer:
-        """Answers a call of ``ModelInfer`` as ``behave`` does, bytes in and out."""
-        guarded = _guarded(behave, reading.read, self._login.of_grpc, self._door.hear)
-        return _counted(self._meter, _name(INFER), guarded)
+    def single(self, infer: Infer) -> Answer:
+        """Answers a call of ``ModelInfer`` as ``infer`` does, bytes in and out."""
+        hear = self._door.hear
 
+        def single(message: bytes, context: grpc.ServicerContext) -> bytes:
+            hear(left := context.time_remaining())
+            return infer(reading.read(message), context, left)
 
-def _name(method: str) -> str:
-    return method.rpartition("/")[2]
+        return self._unary(INFER, self._login.of_grpc, single)
+
+    def _unary(self, method: str, who: Who, answer: Answer) -> Answer:
+        """The same, counted, and for whoever calls; what it raises becomes a status."""
+        called, name = self._meter.called, method.rpartition("/")[2]
+        if self._login.required:
+            answer = _acting(who, answer)
+
+        def unary(message: bytes, context: grpc.ServicerContext) -> bytes:
+            start, code, response = time.perf_counter(), OK, b""
+            try:
+                response = answer(message, context)
+                if not context.is_active():
+                    code = CANCELLED
+            except Exception as error:  # noqa: BLE001 - nothing but a status leaves the server
+                status, details = refusal(error)
+                code = status.name
+                context.set_trailing_metadata(door.trailer(error))
+                context.abort(status, details)
+            finally:
+                called(Called(name, code, len(message), len(response), time.perf_counter() - start))
+            return response
+
+        return unary
 
 
 def _nobody(_: grpc.ServicerContext) -> Caller:
     return NOBODY
-
-
-def _counted(meter: Meter, method: str, answer: Answer) -> Answer:
-    def counted(request: bytes, context: grpc.ServicerContext) -> bytes:
-        start, response = time.perf_counter(), b""
-        try:
-            response = answer(request, context)
-        finally:
-            meter.request_of(method, _code(context)).inc()
-            meter.called(Called(method, len(request), len(response), time.perf_counter() - start))
-        return response
-
-    return counted
 
 
 def _entered(inside: Inside, answer: Answer) -> Answer:
@@ -114,31 +126,22 @@ def _entered(inside: Inside, answer: Answer) -> Answer:
     return entered
 
 
-def _guarded(behave: Behave, parse: Parse, who: Who, hear: Callable[[float], object]) -> Answer:
-    """Find out who asks, parse, answer, serialise.
+def _acting(who: Who, answer: Answer) -> Answer:
+    def acting(message: bytes, context: grpc.ServicerContext) -> bytes:
+        with Acting(who(context)):
+            return answer(message, context)
 
-    Parsing is done here, so that garbage is the caller's error and not ours.
-    """
-
-    def guarded(request: bytes, context: grpc.ServicerContext) -> bytes:
-        try:
-            with Acting(who(context)):
-                hear(context.time_remaining())
-                response: bytes = behave(parse(request), context).SerializeToString()
-        except Exception as error:  # noqa: BLE001 - nothing but a status leaves the server
-            context.set_trailing_metadata(door.trailer(error))
-            context.abort(*refusal(error))
-        return response
-
-    return guarded
+    return acting
 
 
-def _checked(parse: Parse) -> Parse:
-    def read(message: bytes) -> Any:
+def _serialised(behave: Behave, parse: Parse) -> Answer:
+    """Parsing is done here, so that garbage is the caller's error and not ours."""
+
+    def serialised(message: bytes, context: grpc.ServicerContext) -> bytes:
         reading.check(message)
-        return parse(message)
+        return behave(parse(message), context).SerializeToString()
 
-    return read
+    return serialised
 
 
 def _parsed(handler: Any, who: Who) -> Handler:
@@ -168,11 +171,3 @@ def _parsed(handler: Any, who: Who) -> Handler:
         return handler.unary_stream(read(request, context), context, *more)
 
     return grpc.unary_stream_rpc_method_handler(watched, response_serializer=serialise)
-
-
-def _code(context: Any) -> str:
-    """The status so far; a caller that has gone away, or whose deadline passed, gets none."""
-    code: grpc.StatusCode | None = context.code()
-    if code is None:
-        code = grpc.StatusCode.OK if context.is_active() else grpc.StatusCode.CANCELLED
-    return code.name

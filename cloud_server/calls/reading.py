@@ -6,23 +6,24 @@ stay where they lie. And but for them, its id and its parameters a device says t
 parsed once. The wire's format: https://protobuf.dev/programming-guides/encoding.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from msgspec import Struct
 
 from cloud_server.errors import BadInput
 from cloud_server.inference import parameters
-from cloud_server.inference.answering import Wanted
+from cloud_server.inference.parameters import Wishes
+from cloud_server.inference.question import Asked, Wanted
 from protos import codec
 from protos import inference_pb2 as pb
-from protos.codec import CodecError, PlainHeader, Tensor
+from protos.codec import CodecError, Layout, PlainHeader, Tensor
 
 MOST = 4096
 """Tensors and parameters in a message."""
 KNOWN, LARGEST = 256, 1024
-"""Heads that are remembered, and bytes of the largest of them."""
+"""Pieces that are remembered, and bytes of the largest of them."""
 
 _NUMBER, _LENGTH, _GROUP, _GROUP_END = 0, 2, 3, 4
 _MORE = 0x80
@@ -34,26 +35,36 @@ _ID, _PARAMETERS, _RAW = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Head:
     """All of a request for inference but its id, its parameters and its raw contents."""
 
     message: pb.ModelInferRequest
-    headers: tuple[PlainHeader, ...]
-    wanted: tuple[Wanted, ...]
+    asked: Asked
     filled: str
     """Name of a tensor whose typed contents are here; empty if there is none."""
+
+    @cached_property
+    def layouts(self) -> list[Layout]:
+        """Of its tensors; ``CodecError`` if one cannot be."""
+        return list(map(codec.layout, self.asked.headers))
 
 
 class Request(Struct, frozen=True):
     """One for inference."""
 
     head: Head
-    own: pb.ModelInferRequest
-    """Its id and parameters."""
+    wishes: Wishes
+    id_field: bytes
+    """Its id as it came, so that it can go back as it is."""
     raws: Sequence[memoryview]
     size: int
     """Bytes of it all."""
+
+    @property
+    def id(self) -> str:
+        """The caller's own name for it."""
+        return pb.ModelInferRequest.FromString(self.id_field).id
 
     def tensors(self) -> Mapping[str, Tensor]:
         """By name; ``CodecError`` says what is malformed."""
@@ -61,58 +72,76 @@ class Request(Struct, frozen=True):
             return codec.request_tensors(self.head.message)
         if self.head.filled:
             raise CodecError(f"tensor {self.head.filled!r}: has both raw and typed contents")
-        return codec.raw_tensors(self.head.headers, self.raws)
+        return codec.raw_tensors(self.head.layouts, self.raws)
 
 
 def read(message: bytes) -> Request:
     """``RequestError`` for too many parts, or what is not offered; protobuf's ``DecodeError`` for garbage."""
     view, kept = memoryview(message), 0
-    rest, own, raws = list[bytes](), list[bytes](), list[memoryview]()
+    rest: list[bytes] = []
+    own: list[bytes] = []
+    raws: list[memoryview] = []
+    id_field = b""
     for tag, start, value, end in _fields(message):
         if tag == _RAW:
             raws.append(view[value:end])
-        elif tag in (_ID, _PARAMETERS):
+        elif tag == _ID:
+            id_field = message[start:end]
+        elif tag == _PARAMETERS:
             own.append(message[start:end])
         else:
             continue
         rest.append(message[kept:start])
         kept = end
     rest.append(message[kept:])
-    head = b"".join(rest)
-    known = _known if len(head) <= LARGEST else _head
-    return Request(known(head), pb.ModelInferRequest.FromString(b"".join(own)), raws, len(message))
+    head, wishes = b"".join(rest), b"".join(own)
+    if not id_field.isascii():
+        pb.ModelInferRequest.FromString(id_field)  # is it text?
+    return Request(
+        (_known_head if len(head) <= LARGEST else _head)(head),
+        (_known_wishes if len(wishes) <= LARGEST else _wishes)(wishes),
+        id_field,
+        raws,
+        len(message),
+    )
 
 
 def check(message: bytes) -> None:
     """``BadInput`` if it has too many parts; garbage is left to who parses it."""
-    for _ in _fields(message):
-        pass
+    _fields(message)
 
 
 def _head(parts: bytes) -> Head:
     message = pb.ModelInferRequest.FromString(parts)
+    headers = tuple(PlainHeader(it.name, it.datatype, tuple(it.shape)) for it in message.inputs)
+    wanted = (Wanted(it.name, parameters.classes(parameters.plain(it.parameters))) for it in message.outputs)
     return Head(
         message,
-        tuple(PlainHeader(it.name, it.datatype, tuple(it.shape)) for it in message.inputs),
-        tuple(Wanted(it.name, parameters.classes(parameters.plain(it.parameters))) for it in message.outputs),
+        Asked(message.model_name, message.model_version, headers, tuple(wanted)),
         next((it.name for it in message.inputs if codec.filled(it)), ""),
     )
 
 
-_known = lru_cache(KNOWN)(_head)
+def _wishes(parts: bytes) -> Wishes:
+    return parameters.wishes(parameters.plain(pb.ModelInferRequest.FromString(parts).parameters))
 
 
-def _fields(message: bytes) -> Iterator[tuple[int, int, int, int]]:
+_known_head, _known_wishes = lru_cache(KNOWN)(_head), lru_cache(KNOWN)(_wishes)
+
+
+def _fields(message: bytes) -> list[tuple[int, int, int, int]]:
     """Each part of a message: its tag, where it starts, where its value does, where it ends.
 
     Up to where it is garbage. A group, which no message of ours has, is one part for each in it, with tag 0.
     """
-    at, parts, depth, size = 0, 0, 0, len(message)
+    fields: list[tuple[int, int, int, int]] = []
+    at, depth, size = 0, 0, len(message)
     while at < size:
-        start, parts = at, parts + 1
-        if parts > MOST:
+        if len(fields) == MOST:
             raise BadInput(f"the message has more than {MOST} parts")
-        tag, at = (message[at], at + 1) if message[at] < _MORE else _number(message, at)
+        start, tag, at = at, message[at], at + 1
+        if tag >= _MORE:
+            tag, at = _number(message, start)
         kind, value = tag & 7, at
         if kind == _LENGTH:
             at, value = _number(message, at)
@@ -124,10 +153,11 @@ def _fields(message: bytes) -> Iterator[tuple[int, int, int, int]]:
         elif kind in (_GROUP, _GROUP_END):
             depth += 1 if kind == _GROUP else -1
         else:
-            return
+            break
         if at > size:
-            return
-        yield 0 if depth else tag, start, value, at
+            break
+        fields.append((0 if depth else tag, start, value, at))
+    return fields
 
 
 def _number(message: bytes, at: int) -> tuple[int, int]:

@@ -10,16 +10,17 @@ from importlib.metadata import version
 import grpc
 
 from cloud_server.access.callers import Login
+from cloud_server.calls import writing
 from cloud_server.calls.aside import aside
 from cloud_server.calls.reading import Request
 from cloud_server.calls.streaming import Streams
 from cloud_server.errors import NotOffered, UnknownModel
 from cloud_server.inference import parameters
-from cloud_server.inference.answering import Answer, Answering, Question
+from cloud_server.inference.answering import Answering
 from cloud_server.inference.catalogue import Entry
 from cloud_server.inference.company import Alone
+from cloud_server.inference.question import Question
 from cloud_server.metrics import Meter
-from protos import codec
 from protos import inference_pb2 as pb
 from protos.artifact import TensorSpec
 from protos.identity import MODEL_SHA256, PREPROCESSING_SHA256, STREAMING
@@ -35,8 +36,6 @@ EXTENSIONS = (
     STREAMING,
 )
 """By the names that Triton gives them, where it gives one."""
-FINAL = "triton_final_response"
-"""True: no other response to this request follows."""
 
 
 class InferenceServicer:
@@ -86,23 +85,19 @@ class InferenceServicer:
             outputs=map(_metadata, card.outputs),
         )
 
-    def ModelInfer(self, request: Request, context: grpc.ServicerContext) -> pb.ModelInferResponse:
-        """Raw contents are answered with raw, typed with typed.
+    def ModelInfer(self, request: Request, context: grpc.ServicerContext, left: float) -> bytes:
+        """The response, serialised. Raw contents are answered with raw, typed with typed.
 
-        The trailing metadata say which model did, how long it took, and what the time is.
+        ``left``: seconds that its caller waits. The trailing metadata say which model did, how long it took,
+        and what the time is.
         """
-        answer = self._answering.answer(_question(request, context))
+        answer = self._answering.answer(_question(request, context, left))
         context.set_trailing_metadata(answer.facts)
-        return _response(request, answer)
+        return writing.response(request, answer)
 
-    def _infer(self, request: Request, context: grpc.ServicerContext) -> pb.ModelInferResponse:
-        """As ``ModelInfer``, with the facts in the parameters: a message in a stream has no metadata."""
-        answer = self._answering.answer(_question(request, context))
-        response = _response(request, answer)
-        for name, value in answer.facts:
-            response.parameters[name].string_param = value
-        response.parameters[FINAL].bool_param = True
-        return response
+    def _infer(self, request: Request, context: grpc.ServicerContext) -> bytes:
+        question = _question(request, context, context.time_remaining())
+        return writing.streamed(request, self._answering.answer(question))
 
     def ModelStatistics(
         self, request: pb.ModelStatisticsRequest, _: grpc.ServicerContext
@@ -144,27 +139,9 @@ class InferenceServicer:
         return pb.RepositoryModelUnloadResponse()
 
 
-def _question(request: Request, context: grpc.ServicerContext) -> Question:
-    head, own = request.head, request.own
-    return Question(
-        model=head.message.model_name,
-        version=head.message.model_version,
-        size=request.size,
-        headers=head.headers,
-        tensors=request.tensors,
-        wanted=head.wanted,
-        call=parameters.call(
-            own.id,
-            parameters.plain(own.parameters),
-            context.time_remaining(),
-            lambda: not context.is_active(),
-        ),
-    )
-
-
-def _response(request: Request, answer: Answer) -> pb.ModelInferResponse:
-    card = answer.card
-    return codec.response(card.name, card.version, request.own.id, answer.tensors, typed=not request.raws)
+def _question(request: Request, context: grpc.ServicerContext, left: float) -> Question:
+    call = parameters.call(request.wishes, left, context.is_active)
+    return Question(request.head.asked, request.size, request.tensors, call)
 
 
 def _require_unnamed(repository: str) -> None:

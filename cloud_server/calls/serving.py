@@ -88,8 +88,8 @@ def assemble(
     runs = config.server.threads or 1 + ceil((os.cpu_count() or 1) / config.server.workers)
     most = runs + config.server.queue
     answering = Answering(catalogue.repository, runs, meter, rights, config)
-    hall = Hall[Any](answering.readers)
-    answering.after(hall.unread)
+    hall = Hall[Any](runs)
+    answering.after(hall)
     meter.under_way.append(hall)
     door = Door(hall, 2 * runs, most, meter)
     interceptor = Interceptor(meter, login, door)

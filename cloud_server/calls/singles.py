@@ -24,15 +24,15 @@ class Singles:
         """Let it in, or refuse it unread."""
         if full := self._door.closed():
             call.turn_away(*refusal(full), trailer(full))
-        elif self._hall.enter(call):
-            self._read()
+        else:
+            self._read(self._hall.enter(call))
 
-    def _read(self) -> None:
-        """The next one whose caller has not gone."""
-        while call := self._hall.leave():
-            if call.is_active():
-                call.receive(self._received)
-                return
+    def _read(self, call: Exchange | None) -> None:
+        """That, or the next one whose caller has not gone."""
+        while call and not call.is_active():
+            call = self._hall.leave()
+        if call:
+            call.receive(self._received)
 
     def _received(self, call: Exchange, message: bytes | None) -> None:
         try:
@@ -43,4 +43,4 @@ class Singles:
         except Aborted:
             call.finish()
         finally:
-            self._read()
+            self._read(self._hall.leave())

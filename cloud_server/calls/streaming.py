@@ -13,13 +13,12 @@ from typing import Any
 import grpc
 
 from cloud_server.access.callers import Acting, Caller, Login
-from cloud_server.calls import door, reading
+from cloud_server.calls import door, reading, writing
 from cloud_server.calls.exchange import Exchange
 from cloud_server.calls.reading import Request
 from cloud_server.errors import Full, RequestError
 from cloud_server.metrics import Called, Meter
 from cloud_server.refusal import refusal
-from protos import inference_pb2 as pb
 
 METHOD = "ModelStreamInfer"
 CLOSING = grpc.StatusCode.UNAVAILABLE, "this server is stopping"
@@ -28,8 +27,8 @@ MOST = 128
 
 Context = Any
 """``grpc.ServicerContext``, or an ``Exchange``."""
-Infer = Callable[[Request, Context], pb.ModelInferResponse]
-"""Answers one request."""
+Infer = Callable[[Request, Context], bytes]
+"""Answers one request, with a ``ModelStreamInferResponse``."""
 
 
 class Streams:
@@ -135,16 +134,12 @@ class Streams:
         with Acting(caller), meter.inside:
             try:
                 request = reading.read(message)
-                answer = pb.ModelStreamInferResponse(infer_response=self._infer(request, context))
+                response = self._infer(request, context)
             except Exception as error:  # noqa: BLE001 - nothing but a status leaves the server
-                code, reason = refusal(error)
-                answer = pb.ModelStreamInferResponse(error_message=f"{code.name}: {reason}")
-                answer.infer_response.id = request.own.id if request else ""
-                for name, value in door.trailer(error):
-                    answer.infer_response.parameters[name].string_param = value
-        response = answer.SerializeToString()
-        meter.request_of(METHOD, code.name).inc()
-        meter.called(Called(METHOD, len(message), len(response), time.perf_counter() - start))
+                code, _ = refused = refusal(error)
+                response = writing.refused(request, *refused, door.trailer(error))
+        seconds = time.perf_counter() - start
+        meter.called(Called(METHOD, code.name, len(message), len(response), seconds))
         return response
 
 

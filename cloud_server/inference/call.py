@@ -5,7 +5,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 
-class Call(Struct, frozen=True, kw_only=True):
+class Call(Struct, frozen=True):
     """Who asks, until when, and how urgently."""
 
     identity: str | None = None
@@ -14,7 +14,5 @@ class Call(Struct, frozen=True, kw_only=True):
     """On the monotonic clock; ``None``: whenever."""
     priority: int = 0
     """0: normal; a larger one comes later."""
-    gone: Callable[[], bool] = lambda: False
-    """Whether its caller waits no longer, as far as can be known."""
-    id: str = ""
-    """The caller's own, which comes back."""
+    alive: Callable[[], bool] = lambda: True
+    """Whether its caller still waits, as far as can be known."""

@@ -19,17 +19,20 @@ _NAMED, _DIMENSIONS = 9, 99
 """Names and sizes that a refusal repeats."""
 
 
-def expect(specs: Sequence[TensorSpec], images: ImageInput | None, headers: tuple[PlainHeader, ...]) -> None:
-    """Nothing, if such tensors may be fed; ``BadInput`` says what comes and what is expected.
+def expect(
+    specs: Sequence[TensorSpec], images: ImageInput | None, headers: tuple[PlainHeader, ...]
+) -> list[tuple[int, ...]]:
+    """Shapes to feed, in the order of ``specs``, if such tensors may be fed.
 
-    Asked before anything is unfolded: what does not fit costs next to nothing.
+    ``BadInput`` says what comes and what is expected. Asked before anything is unfolded: what does not fit
+    costs next to nothing.
     """
     expected = {spec.name: spec for spec in specs}
     if len(headers) != len(specs) or any(header.name not in expected for header in headers):
         names = sorted(header.name for header in headers[:_NAMED])
         raise BadInput(f"inputs {names}, expected {list(expected)}")
-    for header in headers:
-        _expect_one(expected[header.name], header, images)
+    shapes = {header.name: _expect_one(expected[header.name], header, images) for header in headers}
+    return [shapes.get(name, ()) for name in expected]  # a name that is given twice is found out later
 
 
 def most_images(spec: ImageInput) -> int:
@@ -46,7 +49,7 @@ def accept(spec: TensorSpec, array: Tensor, images: ImageInput | None) -> Tensor
     return _to_text(spec, array) if array.dtype.hasobject else array
 
 
-def _expect_one(spec: TensorSpec, header: PlainHeader, images: ImageInput | None) -> None:
+def _expect_one(spec: TensorSpec, header: PlainHeader, images: ImageInput | None) -> tuple[int, ...]:
     datatype, shape = header.datatype, header.shape[:_DIMENSIONS]
     if images and datatype == "BYTES":
         most = most_images(images)
@@ -60,6 +63,7 @@ def _expect_one(spec: TensorSpec, header: PlainHeader, images: ImageInput | None
         raise BadInput(f"input {spec.name!r}: datatype {datatype}, expected {spec.datatype}")
     if not spec.fits(shape):
         raise BadInput(f"input {spec.name!r}: shape {list(shape)}, expected {list(spec.shape)}")
+    return shape
 
 
 def _decode(spec: TensorSpec, encoded: Tensor, images: ImageInput) -> Tensor:

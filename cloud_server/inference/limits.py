@@ -21,7 +21,7 @@ TEXT = 32
 
 def check(card: Card, size: int) -> None:
     """``TooLarge`` if no request to this model is so large; the port lets through what the largest may be."""
-    if size > SMALLEST and size > (most := request_bytes(card)):
+    if size > (most := request_bytes(card)):
         raise TooLarge(f"the request, of {size} bytes,", most)
 
 

@@ -37,7 +37,7 @@ class Job:
     @property
     def cost(self) -> float:
         """Seconds that its run takes."""
-        return self.work.samples * self.work.model.sizing.seconds
+        return self.work.plan.samples * self.work.model.sizing.seconds
 
     def wake(self) -> None:
         """Let its thread go on."""
@@ -48,14 +48,12 @@ class Line:
     """Not thread-safe: whoever has it has a lock."""
 
     def __init__(self) -> None:
-        self._jobs: list[Job] = []
+        self.jobs: list[Job] = []
+        """In order."""
         self._reached: dict[str | None, float] = {}
         self._now, self._count = 0.0, 0
         self._last: object = None
         self._mixed_until = 0.0
-
-    def __len__(self) -> int:
-        return len(self._jobs)
 
     def push(self, job: Job) -> None:
         """To the place that is its own."""
@@ -65,7 +63,7 @@ class Line:
         job.order = call.priority, at, self._count
         self._reached[call.identity] = at + job.cost
         self.passed(call)
-        insort(self._jobs, job, key=_ORDER)
+        insort(self.jobs, job, key=_ORDER)
 
     def passed(self, call: Call) -> None:
         """It was here, if only in passing."""
@@ -77,7 +75,7 @@ class Line:
     def ahead(self, job: Job) -> float:
         """Seconds of work that come before it, if it were to come in now."""
         priority = job.call.priority
-        return sum(it.cost for it in self._jobs if it.call.priority <= priority)
+        return sum(it.cost for it in self.jobs if it.call.priority <= priority)
 
     @property
     def mixed(self) -> bool:
@@ -86,19 +84,19 @@ class Line:
 
     def pop(self, but: Container[object] = ()) -> Job | None:
         """Whose turn it is, kinds that are excepted aside."""
-        for at, job in enumerate(self._jobs):
-            if job.work.kind not in but:
+        for at, job in enumerate(self.jobs):
+            if job.work.plan.kind not in but:
                 return self._remove(at)
         return None
 
     def samples(self, kind: object) -> int:
         """In line, of a kind."""
-        return sum(job.work.samples for job in self._jobs if job.work.kind == kind)
+        return sum(job.work.plan.samples for job in self.jobs if job.work.plan.kind == kind)
 
     def remove(self, job: Job) -> bool:
         """Whether it was still in line; it is no more."""
-        at = bisect_left(self._jobs, job.order, key=_ORDER)
-        if at == len(self._jobs) or self._jobs[at] is not job:
+        at = bisect_left(self.jobs, job.order, key=_ORDER)
+        if at == len(self.jobs) or self.jobs[at] is not job:
             return False
         self._remove(at)
         return True
@@ -106,17 +104,17 @@ class Line:
     def take(self, kind: object, room: int) -> list[Job]:
         """Those of a kind, as they come in line and as far as they fit."""
         taken: list[Job] = []
-        for job in [it for it in self._jobs if it.work.kind == kind]:
-            if job.work.samples <= room:
-                room -= job.work.samples
+        for job in [it for it in self.jobs if it.work.plan.kind == kind]:
+            if job.work.plan.samples <= room:
+                room -= job.work.plan.samples
                 taken.append(job)
         for job in taken:
             self.remove(job)
         return taken
 
     def _remove(self, at: int) -> Job:
-        job = self._jobs.pop(at)
-        if not self._jobs:
+        job = self.jobs.pop(at)
+        if not self.jobs:
             self._reached.clear()
             self._now = 0.0
         else:

@@ -13,13 +13,14 @@ from msgspec import Struct
 
 from cloud_server.errors import BadInput
 from cloud_server.inference.inputs import accept, expect
+from cloud_server.inference.question import Asked, Wanted
 from cloud_server.inference.session import run_options
 from cloud_server.inference.sizing import Run, Sizing
 from protos.artifact import ImageInput, TensorSpec
 from protos.codec import Tensor
 
 FORMS = 64
-"""Headers that are known to be good: most callers send the same each time."""
+"""Plans that are kept: most callers ask the same each time."""
 
 log = logging.getLogger(__name__)
 
@@ -50,20 +51,25 @@ class Card:
         return f"{self.name} {self.version}: {signature}, {self.precision}, sha256 {self.sha256}"
 
 
+class Plan(Struct, frozen=True, eq=False):
+    """How a question is answered, whatever it feeds."""
+
+    outputs: list[str]
+    classified: tuple[Wanted, ...]
+    """Those that are wanted as classes."""
+    samples: int
+    shares: bool
+    """Whether others can have a part in its run."""
+    kind: object
+    """Equal for those that can share a run."""
+
+
 class Work(Struct, frozen=True, eq=False):
     """What a request would have run: checked, it fits the model."""
 
     model: "Model"
+    plan: Plan
     feed: dict[str, Tensor]
-    outputs: list[str]
-    samples: int
-    shares: bool
-    """Whether others can have a part in its run."""
-
-    @property
-    def kind(self) -> object:
-        """Equal for those that can share a run."""
-        return (self.model, *(array.shape[1:] for array in self.feed.values())) if self.shares else self
 
 
 class Done(Struct, frozen=True):
@@ -82,55 +88,55 @@ class Model:
         self.card, self.delay = card, delay
         self.sizing = Sizing(most if card.batches else 1)
         self._session = session
-        self.expect = lru_cache(FORMS)(partial(expect, card.inputs, card.images))
-        """``BadInput`` unless tensors of these headers may be fed."""
+        self.plan = lru_cache(FORMS)(
+            partial(_plan, card, object())
+        )  # a cycle would keep a model that has gone
+        """For an ``Asked``; ``BadInput`` if it is not what the model takes or gives."""
         self._options = run_options()
         self._names = [spec.name for spec in card.outputs]
-        self._counts = bool(card.inputs) and all(spec.shape[:1] == (-1,) for spec in card.inputs)
+        self._speaks = any(spec.datatype == "BYTES" for spec in card.outputs)
 
-    def prepare(self, tensors: Mapping[str, Tensor], requested: Sequence[str] = ()) -> Work:
-        """Arrays by input name, as ``expect`` let them pass, to be run for all outputs if none is requested.
+    def prepare(self, plan: Plan, tensors: Mapping[str, Tensor]) -> Work:
+        """Arrays by input name, as the headers of the plan say.
 
         ``BadInput`` says what is wrong with what they hold.
         """
-        outputs = self._choose(requested)
-        feed = {spec.name: accept(spec, tensors[spec.name], self.card.images) for spec in self.card.inputs}
-        counts = [len(array) for array in feed.values()] if self._counts else [1]
-        samples = max(1, counts[0])
-        return Work(self, feed, outputs, samples, self.card.batches and {*counts} == {samples})
+        feed: dict[str, Tensor] = {}
+        images = self.card.images
+        for spec in self.card.inputs:
+            feed[spec.name] = accept(spec, tensors[spec.name], images)
+        return Work(self, plan, feed)
 
-    def run(self, works: Sequence[Work]) -> list[Done | Exception]:
-        """All in one run; each by itself if that fails, so that nobody fails for another's sake."""
+    def alone(self, work: Work) -> Done | Exception:
+        """In a run of its own."""
         curious = self.sizing.curious
         began, used = time.perf_counter(), time.thread_time() if curious else 0.0
         try:
-            found = self._together(works)
-        except Exception as error:  # noqa: BLE001 - it is the callers'
-            if len(works) > 1:
-                return [it for work in works for it in self.run([work])]
-            return [error]
+            outputs = self._run(work.plan.outputs, work.feed)
+        except Exception as error:  # noqa: BLE001 - it is the caller's
+            return error
         seconds, cost = time.perf_counter() - began, time.thread_time() - used if curious else None
-        run = Run(sum([work.samples for work in works]), began, seconds, cost)
+        return Done(outputs, Run(work.plan.samples, began, seconds, cost))
+
+    def together(self, works: Sequence[Work]) -> list[Done | Exception]:
+        """All in one run; each by itself if that fails, so that nobody fails for another's sake."""
+        if len(works) == 1:
+            return [self.alone(works[0])]
+        curious = self.sizing.curious
+        began, used = time.perf_counter(), time.thread_time() if curious else 0.0
+        outputs = [name for name in self._names if any(name in work.plan.outputs for work in works)]
+        joined = {name: np.concatenate([work.feed[name] for work in works]) for name in works[0].feed}
+        try:
+            found = _divided(self._run(outputs, joined), works)
+        except Exception:  # noqa: BLE001 - whose it is shows now
+            return [self.alone(work) for work in works]
+        seconds, cost = time.perf_counter() - began, time.thread_time() - used if curious else None
+        run = Run(sum(work.plan.samples for work in works), began, seconds, cost)
         return [Done(outputs, run) for outputs in found]
 
     def stop(self) -> None:
         """End runs under way; each fails."""
         self._options.terminate = True
-
-    def _choose(self, requested: Sequence[str]) -> list[str]:
-        if not requested:
-            return self._names
-        if unknown := set(requested) - set(self._names):
-            raise BadInput(f"no output {sorted(unknown)}, the model has {self._names}")
-        return list(dict.fromkeys(requested))
-
-    def _together(self, works: Sequence[Work]) -> list[dict[str, Tensor]]:
-        """The outputs of each."""
-        if len(works) == 1:
-            return [self._run(works[0].outputs, works[0].feed)]
-        outputs = [name for name in self._names if any(name in work.outputs for work in works)]
-        joined = {name: np.concatenate([work.feed[name] for work in works]) for name in works[0].feed}
-        return _divided(self._run(outputs, joined), works)
 
     def _run(self, outputs: Sequence[str], feed: dict[str, Tensor]) -> dict[str, Tensor]:
         """What fits the signature can still be wrong: sizes that do not go together, an index too high."""
@@ -140,16 +146,38 @@ class Model:
             log.warning("model %s: %s", self.card.name, error)
             shapes = {name: list(array.shape) for name, array in feed.items()}
             raise BadInput(f"the model cannot run on these inputs, of shape {shapes}") from error
-        return dict(zip(outputs, map(_to_bytes, arrays), strict=True))
+        return dict(zip(outputs, map(_to_bytes, arrays) if self._speaks else arrays, strict=True))
+
+
+def _plan(card: Card, model: object, asked: Asked) -> Plan:
+    shapes = expect(card.inputs, card.images, asked.headers)
+    counts = [shape[0] for shape in shapes] if _counts(card) else [1]
+    samples = max(1, counts[0])
+    shares = card.batches and {*counts} == {samples}
+    kind = (model, *(shape[1:] for shape in shapes)) if shares else object()
+    classified = tuple(it for it in asked.wanted if it.classes)
+    return Plan(_choose(card, asked.wanted), classified, samples, shares, kind)
+
+
+def _counts(card: Card) -> bool:
+    """Whether what is fed says how many samples there are."""
+    return bool(card.inputs) and all(spec.shape[:1] == (-1,) for spec in card.inputs)
+
+
+def _choose(card: Card, wanted: Sequence[Wanted]) -> list[str]:
+    requested, names = list(dict.fromkeys(it.name for it in wanted)), [spec.name for spec in card.outputs]
+    if unknown := set(requested) - set(names):
+        raise BadInput(f"no output {sorted(unknown)}, the model has {names}")
+    return requested or names
 
 
 def _divided(joined: Mapping[str, Tensor], works: Sequence[Work]) -> list[dict[str, Tensor]]:
     """To each request its own samples, of the outputs that it is to have."""
-    ends = list(accumulate(work.samples for work in works))
+    ends = list(accumulate(work.plan.samples for work in works))
     if any(len(array) != ends[-1] for array in joined.values()):
         raise ValueError("the model does not answer each sample")
     return [
-        {name: joined[name][end - work.samples : end] for name in work.outputs}
+        {name: joined[name][end - work.plan.samples : end] for name in work.plan.outputs}
         for work, end in zip(works, ends, strict=True)
     ]
 

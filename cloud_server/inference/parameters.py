@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from cloud_server.access import callers
 from cloud_server.errors import BadInput, NotOffered
@@ -23,26 +23,24 @@ def plain(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {name: getattr(it, choice) for name, (it, choice) in chosen.items() if choice}
 
 
-def call(
-    request_id: str,
-    parameters: Parameters,
-    left: float | None = None,
-    gone: Callable[[], bool] = lambda: False,
-) -> Call:
-    """What a request says of itself. ``left``: seconds that the transport gives it; ``gone``: as in ``Call``.
+class Wishes(NamedTuple):
+    """What a request says of when it is to be answered."""
 
-    ``timeout`` is in microseconds, 0 for none; the sooner of both counts. ``BadInput`` if it is no number.
-    """
-    timeout = number(parameters, "timeout") / 1e6 or math.inf
-    least = min(timeout, math.inf if left is None else left)
+    timeout: float
+    """Seconds; infinite without one."""
+    priority: int
+
+
+def wishes(parameters: Parameters) -> Wishes:
+    """``timeout`` is in microseconds, 0 for none. ``BadInput`` if it is no number."""
+    return Wishes(number(parameters, "timeout") / 1e6 or math.inf, number(parameters, "priority"))
+
+
+def call(wishes: Wishes, left: float = math.inf, alive: Callable[[], bool] = lambda: True) -> Call:
+    """As its caller wishes, who is the current one. ``left``: seconds that the transport gives it."""
+    least = min(wishes.timeout, left)
     deadline = time.monotonic() + least if least < FOREVER else None
-    return Call(
-        identity=callers.current().identity,
-        deadline=deadline,
-        priority=number(parameters, "priority"),
-        gone=gone,
-        id=request_id,
-    )
+    return Call(callers.current().identity, deadline, wishes.priority, alive)
 
 
 def classes(parameters: Parameters) -> int:

@@ -45,11 +45,10 @@ class Sizing:
         self._best, self._count, self._until = 0, 0, WHILE
         self.seconds = 1e-3
         """What a sample takes, in runs as they are."""
-
-    @property
-    def limit(self) -> int:
-        """Samples in a run, as far as that has paid."""
-        return self._sizes[self._best]
+        self.limit = self.room = 1
+        """Samples in a run, as far as that has paid; samples that are worth being at hand as one begins."""
+        self.curious = self.shares = most > 1
+        """Whether runs are compared just now; whether one may be for several requests."""
 
     def next(self) -> int:
         """Samples in the next run, which may be a trial of another size."""
@@ -58,27 +57,28 @@ class Sizing:
                 return self._sizes[at]
         return self.limit
 
-    @property
-    def room(self) -> int:
-        """Samples that are worth being at hand as a run begins."""
-        return self._sizes[self._best + 1] if self._doubts(self._best + 1) else self.limit
-
-    @property
-    def curious(self) -> bool:
-        """Whether runs are compared just now."""
-        return self._count < self._until and len(self._sizes) > 1
-
     def ran(self, run: Run) -> None:
         """How long a run took."""
         self.seconds += (run.seconds / run.samples - self.seconds) / 8
         self._count += 1
-        if self._count % EVERY == 0:
+        due = self._count % EVERY == 0
+        if due:
             self._doubt()
+        if due or run.cost is not None:
+            self._compare(run)
+
+    def _compare(self, run: Run) -> None:
         at = run.samples.bit_length() - 1
-        if run.cost is None or at >= len(self._sizes):
-            return
+        if run.cost is not None and at < len(self._sizes):
+            self._learn(at, run.cost / run.samples)
+        self.curious = self._count < self._until and len(self._sizes) > 1
+        self.limit = self._sizes[self._best]
+        self.room = self._sizes[self._best + 1] if self._doubts(self._best + 1) else self.limit
+        self.shares = self.curious or self.limit > 1
+
+    def _learn(self, at: int, seconds: float) -> None:
         self._since[at] += 1
-        self._runs[at].append(run.cost / run.samples)
+        self._runs[at].append(seconds)
         self._times[at] = sorted(self._runs[at])[len(self._runs[at]) // 4]
         before = self._best
         self._choose()

@@ -5,9 +5,10 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from google.protobuf.message import Message
+from msgspec import Struct
 
 from cloud_server.inference.model import Card
 from cloud_server.inference.sizing import Run
@@ -23,7 +24,7 @@ T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
 
 
-class Answered(NamedTuple):
+class Answered(Struct, frozen=True):
     """A request, by when each of its stages ended: on the clock of ``time.perf_counter``."""
 
     card: Card
@@ -40,7 +41,7 @@ class Answered(NamedTuple):
         return self.read - self.came, began - self.read, self.run.seconds, self.ended - ran
 
 
-class Ran(NamedTuple):
+class Ran(Struct, frozen=True):
     """A run of a model."""
 
     card: Card

@@ -5,8 +5,8 @@ it those in line that fit. As that ends it wakes them, and the first in line to 
 """
 
 import time
-from collections.abc import Callable
-from threading import Condition
+from collections.abc import Callable, Collection
+from threading import Condition, Lock
 
 from cloud_server.backoff import pause
 from cloud_server.errors import Expired, Full, Gone, Late
@@ -15,8 +15,8 @@ from cloud_server.inference.line import Job, Line
 from cloud_server.inference.model import Done, Model, Work
 from cloud_server.inference.sizing import Run
 
-Told = Callable[[Model, Run], object]
-"""A model has run."""
+Told = Callable[[Model, Run, bool], object]
+"""A model has run, and whether there has lately been an order to keep: several callers, or priorities."""
 
 
 class Turns:
@@ -31,7 +31,8 @@ class Turns:
         self.waits: Callable[[], None] = lambda: None
         """To be called by who is going to wait."""
         self._line, self._gathering = Line(), set[object]()
-        self._changed = Condition()
+        self._lock = Lock()
+        self._changed = Condition(self._lock)
 
     def run(self, work: Work, call: Call) -> Done:
         """Once it is its turn. ``Expired`` or ``Gone`` if that does not come in time for its caller.
@@ -49,21 +50,21 @@ class Turns:
 
     def _at_once(self, work: Work, call: Call) -> bool:
         """Whether a run is free and nobody is before it: then that run is its own."""
-        with self._changed:
-            if self._free <= self._spare or self._line or self._gathering or work.model.delay:
+        with self._lock:
+            if self._free <= self._spare or self._line.jobs or self._gathering or work.model.delay:
                 return False
             self._line.passed(call)
             self._free -= 1
             return True
 
     def _alone(self, work: Work, call: Call) -> Done | Exception:
-        outcome = _hopeless(call) or work.model.run([work])[0]
-        self._end(work.model, [outcome])
+        outcome = _hopeless(call) or work.model.alone(work)
+        self._end(work.model, (outcome.run,) if isinstance(outcome, Done) else ())
         return outcome
 
     def _queue(self, work: Work, call: Call) -> Job:
         job = Job(work, call)
-        with self._changed:
+        with self._lock:
             self._require_room(job)
             self._line.push(job)
             self._hand_on()
@@ -73,7 +74,7 @@ class Turns:
         if self._free > self._spare:
             return
         wait = self._line.ahead(job) / self._runs
-        if len(self._line) + self.unread() >= self._most:
+        if len(self._line.jobs) + self.unread() >= self._most:
             raise Full(f"{self._most} requests are waiting", pause(wait))
         deadline = job.call.deadline
         if deadline is not None and time.monotonic() + wait > deadline:
@@ -84,36 +85,36 @@ class Turns:
         deadline = job.call.deadline
         self.waits()
         if not job.woken.acquire(timeout=-1 if deadline is None else max(0.0, deadline - time.monotonic())):
-            with self._changed:
+            with self._lock:
                 if self._line.remove(job):
                     return Expired()
             job.woken.acquire()  # it was taken that very moment
         return job.outcome
 
     def _lead(self, job: Job) -> Done | Exception:
-        with self._changed:
+        with self._lock:
             batch = self._gather(job)
             self._hand_on()
-        outcomes = batch[0].work.model.run([it.work for it in batch]) if batch else []
+        outcomes = batch[0].work.model.together([it.work for it in batch]) if batch else []
         for each, outcome in zip(batch, outcomes, strict=True):
             each.outcome = outcome
-        self._end(job.work.model if not batch else batch[0].work.model, outcomes)
+        self._end((batch or [job])[0].work.model, {it.run for it in outcomes if isinstance(it, Done)})
         for each in batch:
             each.wake()
         return job.outcome or Expired()
 
-    def _end(self, model: Model, outcomes: list[Done | Exception]) -> None:
-        """Of a run: what is learnt of it, and who is next."""
-        runs = {it.run for it in outcomes if isinstance(it, Done)}
-        with self._changed:
+    def _end(self, model: Model, runs: Collection[Run]) -> None:
+        """What is learnt of them, one or those in its place, and who is next."""
+        with self._lock:
             for run in runs:
                 model.sizing.ran(run)
             self._free += 1
-            shared = model.sizing.curious or model.sizing.limit > 1
-            self._spare = int(shared and self._runs > 1)  # with whom, if nobody were in line?
-            self._hand_on()
+            self._spare = int(model.sizing.shares and self._runs > 1)  # with whom, if nobody were in line?
+            if self._line.jobs or self._gathering:
+                self._hand_on()
+            mixed = self._line.mixed
         for run in runs:
-            self._told(model, run)
+            self._told(model, run, mixed)
 
     def _gather(self, leader: Job) -> list[Job]:
         """What is to share the run, whose model is that of the first one; empty if nobody is left to wait."""
@@ -123,23 +124,19 @@ class Turns:
         if head is None:
             return []
         work = head.work
-        if not (work.shares and (self._line or work.model.delay)):
+        if not (work.plan.shares and (self._line.jobs or work.model.delay)):
             return [head]
-        room = work.model.sizing.next() - work.samples
+        room = work.model.sizing.next() - work.plan.samples
         if work.model.delay:
             self._await(work, room)
-        return [head, *filter(_alive, self._line.take(work.kind, room))]
+        return [head, *filter(_alive, self._line.take(work.plan.kind, room))]
 
     def _await(self, work: Work, room: int) -> None:
         """Until those in line fill the room, or for as long as the model may wait."""
-        self._gathering.add(work.kind)
-        self._changed.wait_for(lambda: self._line.samples(work.kind) >= room, work.model.delay)
-        self._gathering.discard(work.kind)
-
-    @property
-    def mixed(self) -> bool:
-        """Whether there has lately been an order to keep: several callers, or priorities."""
-        return self._line.mixed
+        kind = work.plan.kind
+        self._gathering.add(kind)
+        self._changed.wait_for(lambda: self._line.samples(kind) >= room, work.model.delay)
+        self._gathering.discard(kind)
 
     def _hand_on(self) -> None:
         """A free run is the first one's in line, if nobody is gathering what it belongs to."""
@@ -162,4 +159,4 @@ def _hopeless(call: Call) -> Exception | None:
     """Why its caller waits no longer."""
     if call.deadline is not None and call.deadline <= time.monotonic():
         return Expired()
-    return Gone() if call.gone() else None
+    return None if call.alive() else Gone()

@@ -11,7 +11,8 @@ import msgspec
 
 from cloud_server.errors import BadInput
 from cloud_server.inference import parameters
-from cloud_server.inference.answering import Answer, Question, Wanted
+from cloud_server.inference.answering import Answer
+from cloud_server.inference.question import Asked, Question, Wanted
 from protos import codec
 from protos.codec import PlainHeader, Tensor
 
@@ -61,15 +62,11 @@ def read(model: str, version: str, body: bytes, end: int) -> tuple[Request, Ques
         request = _DECODER.decode(body[:end] if end < len(body) else body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise BadInput(f"the JSON is no inference request: {error}") from None
-    return request, Question(
-        model=model,
-        version=version,
-        size=len(body),
-        headers=tuple(PlainHeader(it.name, it.datatype, tuple(it.shape)) for it in request.inputs),
-        tensors=partial(_tensors, request, body, end),
-        wanted=[Wanted(it.name, parameters.classes(it.parameters)) for it in request.outputs],
-        call=parameters.call(request.id, request.parameters),
-    )
+    headers = tuple(PlainHeader(it.name, it.datatype, tuple(it.shape)) for it in request.inputs)
+    wanted = tuple(Wanted(it.name, parameters.classes(it.parameters)) for it in request.outputs)
+    call = parameters.call(parameters.wishes(request.parameters))
+    tensors = partial(_tensors, request, body, end)
+    return request, Question(Asked(model, version, headers, wanted), len(body), tensors, call)
 
 
 def write(request: Request, answer: Answer) -> tuple[bytes, int | None]:

@@ -10,8 +10,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cloud_server.config import Batching, CloudConfig
 from cloud_server.inference import loading
-from cloud_server.inference.model import Model
+from cloud_server.inference.model import Model, Work
+from cloud_server.inference.question import Asked
 from cloud_server.inference.sizing import Sizing
+from protos import codec
+from protos.codec import PlainHeader
 from tests.cloud_server import graphs
 
 TABLE = np.arange(100, dtype=np.float32) ** 2
@@ -61,6 +64,13 @@ def watched(path: Path, most: int = 8, delay: float = 0.0) -> tuple[Model, Watch
     model.sizing = Always(most)
     model._session = session = Watched(model._session)
     return model, session
+
+
+def work(model: Model, numbers: list[int]) -> Work:
+    """What a request with these numbers would have run."""
+    tensor = np.array(numbers)
+    asked = Asked("", "", (PlainHeader("x", codec.datatype(tensor.dtype), tensor.shape),))
+    return model.prepare(model.plan(asked), {"x": tensor})
 
 
 def beside(work: Callable[[], Any]) -> Callable[[], Any]:

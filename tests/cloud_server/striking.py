@@ -38,7 +38,7 @@ import sys
 import numpy
 from cloud_server import cli
 from protos import codec
-codec.from_raw = lambda header, raw: numpy.frombuffer(raw, codec._dtype(header)).reshape(header.shape)
+codec._from_raw = lambda of, raw: numpy.frombuffer(raw, of.dtype).reshape(of.header.shape)
 sys.exit(cli.main())
 """
 """A server that lets numpy's errors through, to show that it would be found."""

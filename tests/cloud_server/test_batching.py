@@ -22,7 +22,7 @@ from deploy.demo.processes import wait_until
 from protos import codec
 from protos import inference_pb2 as pb
 from protos.inference_pb2_grpc import GRPCInferenceServiceStub
-from tests.cloud_server.batches import TABLE, Watched, beside, look_up, watched
+from tests.cloud_server.batches import TABLE, Watched, beside, look_up, watched, work
 from tests.cloud_server.conftest import Serve
 
 BAD = 100
@@ -41,15 +41,15 @@ def shared(path: Path) -> tuple[Model, Watched]:
 
 
 def fresh(runs: int = 1) -> Turns:
-    return Turns(runs, lambda _model, _run: None)
+    return Turns(runs, lambda _model, _run, _mixed: None)
 
 
 def ask(turns: Turns, model: Model, numbers: list[int], **call: Any) -> Done:
-    return turns.run(model.prepare({"x": np.array(numbers)}), Call(**call))
+    return turns.run(work(model, numbers), Call(**call))
 
 
 def in_line(turns: Turns, count: int) -> bool:
-    return wait_until(lambda: len(turns._line) == count, 20)
+    return wait_until(lambda: len(turns._line.jobs) == count, 20)
 
 
 def queued(turns: Turns, model: Model, *asked: tuple[list[int], dict[str, Any]]) -> list[Callable[[], Any]]:
@@ -85,12 +85,12 @@ requests = some.lists(
 @given(requests, some.integers(1, 3))
 def test_each_gets_its_own_answer(shared: tuple[Model, Watched], asked: list[Any], runs: int) -> None:
     model, session = shared
-    turns, gone = fresh(runs), False
+    turns, alive = fresh(runs), True
     holds = [held(session, turns, model)]
     holds += [beside(partial(ask, turns, model, [BEGAN])) for _ in range(runs - 1)]
     assert wait_until(lambda: len(session.runs) == runs, 20)
     calls = [
-        {"priority": priority, "identity": identity} | ({"gone": lambda: gone} if fate == "gone" else {})
+        {"priority": priority, "identity": identity} | ({"alive": lambda: alive} if fate == "gone" else {})
         for _, fate, priority, identity in asked
     ]
     waits = queued(
@@ -101,8 +101,8 @@ def test_each_gets_its_own_answer(shared: tuple[Model, Watched], asked: list[Any
             for (numbers, fate, *_), call in zip(asked, calls, strict=True)
         ],
     )
-    gone = True
-    in_order = sorted(turns._line._jobs, key=lambda job: job.order[2])
+    alive = False
+    in_order = sorted(turns._line.jobs, key=lambda job: job.order[2])
     for job, (_, fate, *_) in zip(in_order, asked, strict=True):
         if fate == "expired":
             job.call = Call(deadline=0.0)

@@ -27,7 +27,7 @@ from deploy.demo.processes import wait_until
 from protos import codec
 from protos import inference_pb2 as pb
 from protos.inference_pb2_grpc import GRPCInferenceServiceStub
-from tests.cloud_server.batches import beside, look_up, watched
+from tests.cloud_server.batches import beside, look_up, watched, work
 from tests.cloud_server.conftest import Serve
 from tests.cloud_server.test_batching import ask, fresh, held, queued
 from tests.cloud_server.test_rest import ask as post
@@ -135,7 +135,7 @@ def test_a_turn_that_would_come_too_late_is_refused_at_once(tmp_path: Path) -> N
     assert caught.value.pushback
     assert caught.value.pushback >= 100
     third = beside(partial(ask, turns, model, [3], deadline=time.monotonic() + 200))
-    assert wait_until(lambda: len(turns._line) == 2, 20)
+    assert wait_until(lambda: len(turns._line.jobs) == 2, 20)
     session.free.set()
     assert [it().outputs["y"].tolist() for it in (first, second, third)] == [[0], [1], [9]]
     assert [2] not in session.runs
@@ -148,7 +148,7 @@ def test_a_late_one_that_is_urgent_is_not_late(tmp_path: Path) -> None:
     queued(turns, model, ([1], {"priority": 1}))
     model.sizing.seconds = 100.0
     urgent = beside(partial(ask, turns, model, [2], deadline=time.monotonic() + 50))
-    assert wait_until(lambda: len(turns._line) == 2, 20)
+    assert wait_until(lambda: len(turns._line.jobs) == 2, 20)
     session.free.set()
     assert urgent().outputs["y"].tolist() == [4]
 
@@ -203,19 +203,19 @@ def test_the_door_asks_whether_there_is_room_and_time(
 
 
 def test_threads_at_work_are_as_many_as_are_wanted() -> None:
-    wanted, go, started = 2, Event(), deque[int]()
+    go, started = Event(), deque[int]()
 
     def work(number: int) -> int:
         started.append(number)
         go.wait(30)
         return number
 
-    hall = Hall[Any](lambda: wanted)
+    hall = Hall[Any](2)
     with Handlers(8, hall) as handlers:
         calls = [handlers.submit(work, number) for number in range(5)]
         assert wait_until(lambda: len(started) == 2, 20)
         assert len(hall) == 5
-        wanted = 8
+        hall.wanted = 8
         calls.append(handlers.submit(work, 5))
         assert wait_until(lambda: len(started) == 3, 20)
         go.set()
@@ -225,7 +225,7 @@ def test_threads_at_work_are_as_many_as_are_wanted() -> None:
 
 
 def test_a_bad_moment_does_not_close_the_door_for_good() -> None:
-    hall = Hall[Any](lambda: 1)
+    hall = Hall[Any](1)
     with Handlers(1, hall) as handlers:
         door = Door(hall, 0, 100, Meter())
         door.hear(1.0)
@@ -239,7 +239,7 @@ def test_a_bad_moment_does_not_close_the_door_for_good() -> None:
 
 
 def test_a_call_that_fails_takes_no_thread_with_it() -> None:
-    with Handlers(1, Hall(lambda: 1)) as handlers:
+    with Handlers(1, Hall(1)) as handlers:
         calls = [handlers.submit(lambda: 1 // 0) for _ in range(3)]
         wait(calls, 30)
         assert [type(call.exception()) for call in calls] == [ZeroDivisionError] * 3
@@ -251,7 +251,7 @@ def test_where_several_ask_all_are_read(tmp_path: Path) -> None:
     turns = fresh()
     held(session, turns, model)
     queued(turns, model, ([1], {}), ([2], {}))
-    assert not turns.mixed
-    beside(partial(turns.run, model.prepare({"x": np.array([3])}), Call(identity="other")))
-    assert wait_until(lambda: turns.mixed, 20)
+    assert not turns._line.mixed
+    beside(partial(turns.run, work(model, [3]), Call(identity="other")))
+    assert wait_until(lambda: turns._line.mixed, 20)
     session.free.set()

@@ -16,7 +16,7 @@ import grpc
 import numpy as np
 import pytest
 
-from cloud_server.calls import front, lookout
+from cloud_server.calls import front, interceptors, lookout, streaming
 from cloud_server.calls.exchange import Exchange
 from cloud_server.calls.interceptors import INFER
 from cloud_server.calls.lookout import Lookout
@@ -144,13 +144,13 @@ def test_a_fault_of_ours_is_a_status_and_no_silence(
 ) -> None:
     with serve(models["cloud"]) as running, grpc.insecure_channel(running.address) as channel:
         stub: Any = GRPCInferenceServiceStub(channel)
-        good = running.meter.called
-        monkeypatch.setattr(running.meter, "called", lambda _: 1 // 0)
-        with pytest.raises(grpc.RpcError, match="see the server's log") as caught:
-            stub.ModelInfer(ROW, timeout=20)
-        with stream(channel) as opened, pytest.raises(grpc.RpcError, match="see the server's log"):
-            opened.ask(ROW)
-        monkeypatch.setattr(running.meter, "called", good)
+        with monkeypatch.context() as patched:
+            for module in (interceptors, streaming):
+                patched.setattr(module, "Called", lambda *_: 1 // 0)
+            with pytest.raises(grpc.RpcError, match="see the server's log") as caught:
+                stub.ModelInfer(ROW, timeout=20)
+            with stream(channel) as opened, pytest.raises(grpc.RpcError, match="see the server's log"):
+                opened.ask(ROW)
         assert is_own(stub.ModelInfer(row(2), timeout=20), 2)
     assert caught.value.code() is grpc.StatusCode.INTERNAL
     assert "could not be answered" in caplog.text

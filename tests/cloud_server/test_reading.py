@@ -9,6 +9,7 @@ from hypothesis import strategies as some
 from cloud_server.calls import reading
 from cloud_server.calls.reading import MOST, read
 from cloud_server.errors import BadInput
+from cloud_server.inference import parameters
 from protos import codec
 from protos import inference_pb2 as pb
 
@@ -23,9 +24,8 @@ def requests(draw: some.DrawFn) -> pb.ModelInferRequest:
     tensors = draw(some.dictionaries(some.text(max_size=9), arrays, max_size=3))
     request = codec.request(draw(some.text(max_size=200)), tensors, request_id=draw(some.text(max_size=9)))
     request.model_version = draw(some.text(max_size=3))
-    for name, value in draw(
-        some.dictionaries(some.text(max_size=9), some.integers(0, 9), max_size=3)
-    ).items():
+    names = some.sampled_from(["timeout", "priority"]) | some.text(max_size=9)
+    for name, value in draw(some.dictionaries(names, some.integers(0, 9), max_size=3)).items():
         request.parameters[name].int64_param = value
     for name in draw(some.lists(some.text(max_size=9), max_size=2)):
         request.outputs.add(name=name)
@@ -37,10 +37,12 @@ def same(message: bytes) -> None:
     whole, found = pb.ModelInferRequest.FromString(message), read(message)
     put_together = pb.ModelInferRequest()
     put_together.CopyFrom(found.head.message)
-    put_together.MergeFrom(found.own)
+    put_together.MergeFrom(pb.ModelInferRequest.FromString(found.id_field))
     put_together.raw_input_contents.extend(map(bytes, found.raws))
     put_together.DiscardUnknownFields()
     whole.DiscardUnknownFields()
+    assert found.wishes == parameters.wishes(parameters.plain(whole.parameters))
+    whole.parameters.clear()
     assert put_together == whole
     assert found.size == len(message)
     for name, array in codec.request_tensors(whole).items():
@@ -95,7 +97,7 @@ def test_what_is_the_same_each_time_is_parsed_once() -> None:
         for number in (1, 2)
     )
     assert one.head is other.head
-    assert (one.own.id, other.own.id) == ("1", "2")
+    assert (one.id, other.id) == ("1", "2")
     assert other.tensors()["x"].tolist() == [[2, 2, 2]]
 
 

@@ -23,10 +23,10 @@ from cloud_server.calls.interceptors import INFER, STREAM, Interceptor
 from cloud_server.calls.servicer import InferenceServicer
 from cloud_server.calls.singles import Singles
 from cloud_server.errors import UnknownModel
-from cloud_server.inference.answering import Question
 from cloud_server.inference.catalogue import Catalogue
 from cloud_server.inference.company import Alone
 from cloud_server.inference.model import Card
+from cloud_server.inference.question import Question
 from cloud_server.inference.repository import Repository
 from cloud_server.inference.statistics import Statistics
 from cloud_server.metrics import Meter
@@ -83,7 +83,7 @@ def whoami(**flags: object) -> Iterator[Whoami]:
     mirror: Any = Mirror(Rights(settings.access, named=login.required, meter=meter))
     catalogue = Catalogue(mirror.repository, None, _none)
     servicer = InferenceServicer(mirror, Alone(catalogue, Statistics(meter)), meter, login)
-    hall = Hall[Any](lambda: 4)
+    hall = Hall[Any](4)
     door = Door(hall, 4, 100, meter)
     interceptor = Interceptor(meter, login, door)
     begin = {

@@ -20,9 +20,9 @@ def heard(*answers: tuple[Metadata, float], ahead: float = 0.0) -> Meter:
     return meter
 
 
-def said(clock: float, **stages: float) -> Metadata:
+def said(clock: float, queue: float = 0.0, compute: float = 0.0) -> Metadata:
     """What a server says when its clock shows this."""
-    return *timing.trailer(**stages)[:1], (timing.CLOCK, str(clock))
+    return timing.trailer(queue, compute)[0], (timing.CLOCK, str(clock))
 
 
 def value(meter: Meter, name: str, **labels: str) -> float:

@@ -1,0 +1,84 @@
+"""A response as it goes onto the wire: what a model says the same each time is written once.
+
+Its id goes back as it came, and raw contents are copied once, behind what says how long they are. The wire's
+format: https://protobuf.dev/programming-guides/encoding; what stands in several pieces is one message to it.
+"""
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+from grpc import StatusCode
+
+from cloud_server.calls.reading import Request
+from cloud_server.inference.answering import Answer
+from protos import codec
+from protos import inference_pb2 as pb
+
+KNOWN = 256
+"""Heads that are remembered."""
+
+FINAL = "triton_final_response"
+"""True: no other response to this request follows."""
+
+Said = tuple[str, str, tuple[int, ...]]
+"""Name, datatype and shape of a tensor."""
+Facts = Iterable[tuple[str, str]]
+_LENGTH = 2
+_RAW = bytes([pb.ModelInferResponse.RAW_OUTPUT_CONTENTS_FIELD_NUMBER << 3 | _LENGTH])
+_INFERRED = bytes([pb.ModelStreamInferResponse.INFER_RESPONSE_FIELD_NUMBER << 3 | _LENGTH])
+
+
+def response(request: Request, answer: Answer) -> bytes:
+    """A ``ModelInferResponse``: to raw contents with raw, to typed with typed."""
+    card, tensors = answer.card, answer.tensors
+    if not request.raws:
+        typed = codec.response(card.name, card.version, request.id, tensors, typed=True)
+        return typed.SerializeToString()
+    said: list[Said] = []
+    parts = [request.id_field]
+    for name, array in tensors.items():
+        raw = codec.to_bytes(array)
+        parts += _RAW, _length(len(raw)), raw
+        said.append((name, codec.datatype(array.dtype), array.shape))
+    return b"".join((_head(card.name, card.version, *said), *parts))
+
+
+def streamed(request: Request, answer: Answer) -> bytes:
+    """A ``ModelStreamInferResponse``, with the facts as parameters: a message in a stream has no metadata."""
+    more = pb.ModelInferResponse()
+    _say(more, answer.facts)
+    more.parameters[FINAL].bool_param = True
+    whole = response(request, answer) + more.SerializeToString()
+    return b"".join((_INFERRED, _length(len(whole)), whole))
+
+
+def refused(request: Request | None, code: StatusCode, details: str, hints: Facts) -> bytes:
+    """A ``ModelStreamInferResponse`` that says why a request, if it could be read, is not answered."""
+    said = pb.ModelStreamInferResponse(error_message=f"{code.name}: {details}")
+    said.infer_response.id = request.id if request else ""
+    _say(said.infer_response, hints)
+    return said.SerializeToString()
+
+
+def _say(response: pb.ModelInferResponse, facts: Facts) -> None:
+    for name, value in facts:
+        response.parameters[name].string_param = value
+
+
+@lru_cache(KNOWN)
+def _head(model: str, version: str, *said: Said) -> bytes:
+    """All but the id and the raw contents."""
+    return pb.ModelInferResponse(
+        model_name=model,
+        model_version=version,
+        outputs=[
+            pb.ModelInferResponse.InferOutputTensor(name=name, datatype=datatype, shape=shape)
+            for name, datatype, shape in said
+        ],
+    ).SerializeToString()
+
+
+@lru_cache(KNOWN)
+def _length(number: int) -> bytes:
+    """As a varint."""
+    return bytes([number]) if number < 0x80 else bytes([number & 0x7F | 0x80]) + _length(number >> 7)
