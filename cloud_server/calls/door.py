@@ -45,7 +45,7 @@ class Door:
 
     def closed(self) -> Full | None:
         """Why one more call is not let in, which counts as refused with that."""
-        inside = len(self._hall)
+        inside = self._hall.inside
         if inside < self._few:
             return None
         wait = self._hall.wait

@@ -21,6 +21,7 @@ PLAIN = 0
 """No flags."""
 OK: int = grpc.StatusCode.OK.value[0]
 Metadata = tuple[tuple[str, str], ...]
+EMPTY: Metadata = ()
 
 
 class Aborted(Exception):
@@ -30,12 +31,26 @@ class Aborted(Exception):
 class Exchange:
     """One call. Of ``grpc.ServicerContext`` it has what answering asks for."""
 
+    __slots__ = (
+        "_active",
+        "_begun",
+        "_call",
+        "_code",
+        "_details",
+        "_due",
+        "_finished",
+        "_lock",
+        "_lookout",
+        "_told",
+        "_trailing",
+    )
+
     def __init__(self, event: Any, lookout: Lookout) -> None:
         """What takes long is done inside ``lookout``, so that others are heard meanwhile."""
         self._told, self._call, self._lookout = event, event.call, lookout
         self._active, self._begun, self._finished = True, False, False
         self._code: grpc.StatusCode | None = None
-        self._details, self._trailing = "", Metadata()
+        self._details, self._trailing = "", EMPTY
         self._due, self._lock = 0, Lock()
         self._start(self._closed, cygrpc.ReceiveCloseOnServerOperation(PLAIN))
 

@@ -27,10 +27,11 @@ class Hall(Generic[T]):
         self._calls = deque[T]()
         self._active, self._lock = 0, Lock()
         self._pace = self._ended = 0.0
+        self.inside = 0
+        """Calls that wait or are being answered."""
 
     def __len__(self) -> int:
-        """Calls that wait or are being answered."""
-        return len(self._calls) + self._active
+        return self.inside
 
     def unread(self) -> int:
         """Calls of which nobody knows yet what they ask."""
@@ -39,12 +40,13 @@ class Hall(Generic[T]):
     @property
     def wait(self) -> float:
         """Seconds that one more call would take, by how fast they have been answered of late."""
-        return self._pace * len(self)
+        return self._pace * self.inside
 
     def enter(self, call: T) -> T | None:
         """One has come: if one more is to be read and answered for it, which."""
         with self._lock:
             self._calls.append(call)
+            self.inside += 1
             if self._active >= self.wanted:
                 return None
             self._active += 1
@@ -53,6 +55,7 @@ class Hall(Generic[T]):
     def leave(self) -> T | None:
         """One has been answered: the next one to be read, if any is."""
         with self._lock:
+            self.inside -= 1
             if self._calls and self._active <= self.wanted:
                 return self._next()
             self._active -= 1

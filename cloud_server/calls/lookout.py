@@ -23,9 +23,11 @@ class Lookout:
 
     def __init__(self, look: Callable[[], object], most: int) -> None:
         """``look`` until ``crowded``; ``most`` do for long."""
-        self._look, self._most, self._wanted = look, most, 1
+        self._look, self._most = look, most
+        self.looking, self.wanted = 0, 1
+        """So many do, and so many are to: if there are more, one may be too many."""
         self._pool = ThreadPoolExecutor(MANY, "wire")
-        self._looking = self._returns = self._busy = self._spare = 0
+        self._returns = self._busy = self._spare = 0
         self._lock, self._nobody = Lock(), Semaphore(0)
         self._resting, self._ended = True, False
 
@@ -42,41 +44,41 @@ class Lookout:
 
     def require(self) -> None:
         """Somebody looks from now on: who asks is going to wait."""
-        if not self._looking:
+        if not self.looking:
             self._more()
 
     def alert(self) -> None:
         """More will come than can be answered: for a while somebody looks whoever is at work."""
-        if self._wanted <= self._most:
-            self._wanted, self._spare = self._most + 1, 0
+        if self.wanted <= self._most:
+            self.wanted, self._spare = self._most + 1, 0
             self.require()
 
     def crowded(self) -> bool:
         """Whether there are enough without the one that asks: then it no longer counts."""
         with self._lock:
-            crowded = self._looking > self._wanted
-            self._looking -= crowded
+            crowded = self.looking > self.wanted
+            self.looking -= crowded
         return crowded
 
     def __enter__(self) -> None:
         with self._lock:
-            self._looking -= 1
-            self._spare = self._spare + 1 if self._looking else 0
+            self.looking -= 1
+            self._spare = self._spare + 1 if self.looking else 0
             if self._spare >= SPARE:
-                self._wanted, self._spare = max(1, self._wanted - 1), 0
-            tell = self._resting and not self._looking
+                self.wanted, self._spare = max(1, self.wanted - 1), 0
+            tell = self._resting and not self.looking
             self._resting = self._resting and not tell
         if tell:
             self._nobody.release()
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
-            self._looking += 1
+            self.looking += 1
             self._returns += 1
 
     def _more(self) -> None:
         with self._lock:
-            self._looking += 1
+            self.looking += 1
         self._pool.submit(self._look)
 
     def _deputise(self) -> None:
@@ -85,15 +87,15 @@ class Lookout:
             while not self._resting:
                 returns = self._returns
                 time.sleep(PATIENCE)
-                if self._grows() or not (self._looking or self._returns > returns):
+                if self._grows() or not (self.looking or self._returns > returns):
                     self._more()
 
     def _grows(self) -> bool:
         """Whether one more is wanted from now on."""
         with self._lock:
-            self._resting = self._looking > 0
+            self._resting = self.looking > 0
             self._busy = 0 if self._resting else self._busy + 1
-            grows = self._busy >= BUSY and self._wanted < self._most
+            grows = self._busy >= BUSY and self.wanted < self._most
             if grows:
-                self._wanted, self._busy = self._wanted + 1, 0
+                self.wanted, self._busy = self.wanted + 1, 0
         return grows

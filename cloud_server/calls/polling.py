@@ -16,7 +16,7 @@ import grpc
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 from grpc._server import _process_event_and_continue, _request_call, _request_registered_call, _ServerStage
 
-from cloud_server.calls.exchange import Exchange, Happened
+from cloud_server.calls.exchange import NOTHING, Exchange, Happened
 from cloud_server.calls.lookout import Lookout
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,8 @@ class Polling:
         self._queue, self._handlers = state.completion_queue, dict(state.registered_method_handlers)
         for method in begin:
             del self._handlers[method]
-        self._state, self._own = state, begin
+        self._state = state
+        self._own = {method: (partial(self._came, method), act) for method, act in begin.items()}
         self.lookout = Lookout(self._look, threads)
 
     def start(self) -> None:
@@ -50,29 +51,28 @@ class Polling:
             for method in self._handlers:
                 _request_registered_call(state, method)
             _request_call(state)
-            for method in self._own:
-                self._ask(method)
+            for method, (came, _) in self._own.items():
+                state.rpc_states.add(came)  # as long as one can come the server has not stopped
+                state.server.request_registered_call(self._queue, self._queue, method, came)
         self.lookout.start()
 
-    def _ask(self, method: str) -> None:
-        """For the next call. Until it comes, or never will, the server has not stopped."""
-        came = partial(self._came, method)
-        self._state.rpc_states.add(came)
-        self._state.server.request_registered_call(self._queue, self._queue, method, came)
-
     def _came(self, method: str, event: Any) -> Happened:
-        if event.success:
-            with self._state.lock:
-                if self._state.stage is _ServerStage.STARTED:
-                    self._ask(method)
-                call = Exchange(event, self.lookout)
-                self._state.rpc_states.add(call)
-            call.attempt(self._own[method])
-        return event.tag, ()
+        state, (came, begin) = self._state, self._own[method]
+        if not event.success:
+            return came, ()
+        with state.lock:
+            more = state.stage is _ServerStage.STARTED
+            if more:
+                state.server.request_registered_call(self._queue, self._queue, method, came)
+            call = Exchange(event, self.lookout)
+            state.rpc_states.add(call)
+        call.attempt(begin)
+        return NOTHING if more else (came, ())
 
     def _look(self) -> None:
         """Until there is nothing more to come, or there are others enough."""
-        while not self.lookout.crowded():
+        lookout = self.lookout
+        while not (lookout.looking > lookout.wanted and lookout.crowded()):
             event = self._queue.poll()
             if event.completion_type == cygrpc.CompletionType.queue_shutdown:
                 self.lookout.end()

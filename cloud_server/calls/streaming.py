@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 
-from cloud_server.access.callers import Acting, Caller, Login
+from cloud_server.access.callers import NOBODY, Acting, Caller, Login
 from cloud_server.calls import door, reading, writing
 from cloud_server.calls.exchange import Exchange
 from cloud_server.calls.reading import Request
@@ -22,6 +22,7 @@ from cloud_server.refusal import refusal
 
 METHOD = "ModelStreamInfer"
 CLOSING = grpc.StatusCode.UNAVAILABLE, "this server is stopping"
+OK = grpc.StatusCode.OK.name
 MOST = 128
 """Streams open at once; any other is refused at once."""
 
@@ -39,7 +40,12 @@ class Streams:
         self._open, self._closing = 0, False
         self._idle = dict[Context, Callable[[], object]]()
         self._lock = Lock()
+        meter.under_way.append(self)
         self.experimental_thread_pool = ThreadPoolExecutor(MOST + 1, "stream")  # grpc's name for it
+
+    def __len__(self) -> int:
+        """Requests that have come and are not answered yet."""
+        return self._open - len(self._idle)
 
     def begin(self, call: Exchange) -> None:
         """Responses in the order of the requests; it ends when what its caller has shown expires."""
@@ -128,18 +134,22 @@ class Streams:
 
     def _answer(self, message: bytes, caller: Caller, context: Context) -> bytes:
         """``Unauthenticated`` ends the stream; whatever else goes wrong is an answer."""
+        if caller is NOBODY:
+            return self._counted(message, context)
         self._login.require_current(caller)
-        start, meter, code = time.perf_counter(), self._meter, grpc.StatusCode.OK
-        request: Request | None = None
-        with Acting(caller), meter.inside:
-            try:
-                request = reading.read(message)
-                response = self._infer(request, context)
-            except Exception as error:  # noqa: BLE001 - nothing but a status leaves the server
-                code, _ = refused = refusal(error)
-                response = writing.refused(request, *refused, door.trailer(error))
+        with Acting(caller):
+            return self._counted(message, context)
+
+    def _counted(self, message: bytes, context: Context) -> bytes:
+        start, code, request = time.perf_counter(), OK, None
+        try:
+            request = reading.read(message)
+            response = self._infer(request, context)
+        except Exception as error:  # noqa: BLE001 - nothing but a status leaves the server
+            status, details = refusal(error)
+            code, response = status.name, writing.refused(request, status, details, door.trailer(error))
         seconds = time.perf_counter() - start
-        meter.called(Called(METHOD, code.name, len(message), len(response), seconds))
+        self._meter.called(Called(METHOD, code, len(message), len(response), seconds))
         return response
 
 

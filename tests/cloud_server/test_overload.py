@@ -157,10 +157,7 @@ class Busy:
     """A hall with so many calls inside, which would take one more so long."""
 
     def __init__(self, inside: int, wait: float) -> None:
-        self._inside, self.wait = inside, wait
-
-    def __len__(self) -> int:
-        return self._inside
+        self.inside, self.wait = inside, wait
 
 
 class Inside:
