@@ -23,7 +23,7 @@ class Server(Section, frozen=True, kw_only=True):
     insecure: bool = False
     """Listen beyond loopback without encryption or login: whoever reaches the port can use the models."""
     threads: Annotated[int, Meta(ge=0)] = 0
-    """Inferences that a process runs at once; 0: its share of the cores and one more, to keep them busy."""
+    """Inferences that a process runs at once; 0: its share of the cores, and if it is alone one more."""
     workers: Annotated[int, Meta(ge=1, le=256)] = 1
     """Processes that answer, each with all models loaded; from 2 on another one looks after them."""
     queue: Annotated[int, Meta(ge=1)] = 128

@@ -85,7 +85,7 @@ def assemble(
     login = Login(config, meter)
     rights = Rights(config.access, named=login.required, meter=meter)
     catalogue = loading.load(config)
-    runs = config.server.threads or 1 + ceil((os.cpu_count() or 1) / config.server.workers)
+    runs = config.server.threads or _runs(config.server.workers)
     most = runs + config.server.queue
     answering = Answering(catalogue.repository, runs, meter, rights, config)
     hall = Hall[Any](runs)
@@ -96,6 +96,11 @@ def assemble(
     service = servicer(answering, company(catalogue, answering.statistics), meter, login)
     singles = Singles(door, hall, interceptor.single(service.ModelInfer))
     return Parts(login, catalogue, answering, service, singles, Handlers(most, hall), interceptor)
+
+
+def _runs(workers: int) -> int:
+    """One for each core of a worker; one more if no other worker keeps them busy meanwhile."""
+    return ceil((os.cpu_count() or 1) / workers) + (workers == 1)
 
 
 def check(config: CloudConfig) -> Catalogue:
