@@ -1,6 +1,7 @@
 """The way to the cloud, and the proof that the model there is the one the artifact names."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,9 @@ def verify(channel: grpc.Channel, settings: Cloud, artifact: Artifact, timeout: 
                 settings.target, f"model {name!r}", f"none of that name ({error.details()})"
             ) from None
         raise
-    require_digest(settings, artifact, rpc)
-    _require_preprocessing(settings, artifact, rpc)
+    said = dict(rpc.trailing_metadata())
+    require_digest(settings, artifact, said)
+    _require_preprocessing(settings, artifact, said)
     if problem := _signature_problem(metadata, artifact):
         raise ModelMismatch(settings.target, *(f"model {name!r} {part}" for part in problem))
     return str(metadata.inputs[0].name)
@@ -79,20 +81,18 @@ def has_streams(channel: grpc.Channel, timeout: float) -> bool:
     return STREAMING in cloud.extensions or cloud.name == "triton"
 
 
-def require_digest(settings: Cloud, artifact: Artifact, call: Any) -> None:
+def require_digest(settings: Cloud, artifact: Artifact, said: Mapping[str, str]) -> None:
     """``ModelMismatch`` if the model that answered says another digest than the artifact names."""
-    expected = artifact.manifest.cloud
-    found = dict(call.trailing_metadata()).get(MODEL_SHA256)
+    expected, found = artifact.manifest.cloud, said.get(MODEL_SHA256)
     if expected is None or found in (None, expected.sha256):
         return
     model = f"model {expected_model(settings, artifact)!r} of sha256"
     raise ModelMismatch(settings.target, f"{model} {expected.sha256}", f"{model} {found}")
 
 
-def _require_preprocessing(settings: Cloud, artifact: Artifact, call: Any) -> None:
+def _require_preprocessing(settings: Cloud, artifact: Artifact, said: Mapping[str, str]) -> None:
     """``ModelMismatch`` if the server makes another input of a payload than what was certified."""
-    promise = certificate.load(artifact)
-    found = dict(call.trailing_metadata()).get(PREPROCESSING_SHA256)
+    promise, found = certificate.load(artifact), said.get(PREPROCESSING_SHA256)
     if promise is None or promise.binding is None or found in (None, promise.binding.cloud_preprocessing):
         return
     model = f"model {expected_model(settings, artifact)!r} with preprocessing of sha256"

@@ -1,7 +1,7 @@
 """How a server says which model it really runs, beyond the name that was configured, and what else it has."""
 
 MODEL_SHA256 = "tidegate-model-sha256"
-"""Key in the trailing metadata of ``ModelMetadata`` and ``ModelInfer`` answers.
+"""Key in the trailing metadata of ``ModelMetadata``, and in the parameters of each response.
 
 It is the SHA-256 of the ONNX file, in hex. Servers other than ours lack it; an edge then has the
 name alone to go by.
@@ -12,7 +12,4 @@ PREPROCESSING_SHA256 = "tidegate-preprocessing-sha256"
 It is ``artifact.preprocessing_id``, in hex; of a model without an artifact there is none.
 """
 STREAMING = "streaming"
-"""Extension in ``ServerMetadata`` of a server whose ``ModelStreamInfer`` is Triton's.
-
-The facts in an answer's trailing metadata are in the response's parameters there.
-"""
+"""Extension in ``ServerMetadata`` of a server whose ``ModelStreamInfer`` is Triton's."""

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from cloud_server.errors import BadInput
 from cloud_server.inference import parameters
-from cloud_server.inference.parameters import Wishes
+from cloud_server.inference.parameters import NONE, Wishes
 from cloud_server.inference.question import Asked, Wanted
 from protos import codec
 from protos import inference_pb2 as pb
@@ -23,7 +23,7 @@ from protos.codec import CodecError, Layout, PlainHeader, Tensor
 MOST = 4096
 """Tensors and parameters in a message."""
 KNOWN, LARGEST = 256, 1024
-"""Pieces that are remembered, and bytes of the largest of them."""
+"""Heads that are remembered, and bytes of the largest of them."""
 
 _NUMBER, _LENGTH, _GROUP, _GROUP_END = 0, 2, 3, 4
 _MORE = 0x80
@@ -94,12 +94,12 @@ def read(message: bytes) -> Request:
         rest.append(message[kept:start])
         kept = end
     rest.append(message[kept:])
-    head, wishes = b"".join(rest), b"".join(own)
+    head = b"".join(rest)
     if not id_field.isascii():
         pb.ModelInferRequest.FromString(id_field)  # is it text?
     return Request(
         (_known_head if len(head) <= LARGEST else _head)(head),
-        (_known_wishes if len(wishes) <= LARGEST else _wishes)(wishes),
+        _wishes(b"".join(own)) if own else NONE,
         id_field,
         raws,
         len(message),
@@ -126,7 +126,7 @@ def _wishes(parts: bytes) -> Wishes:
     return parameters.wishes(parameters.plain(pb.ModelInferRequest.FromString(parts).parameters))
 
 
-_known_head, _known_wishes = lru_cache(KNOWN)(_head), lru_cache(KNOWN)(_wishes)
+_known_head = lru_cache(KNOWN)(_head)
 
 
 def _fields(message: bytes) -> list[tuple[int, int, int, int]]:

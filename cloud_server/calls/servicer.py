@@ -88,12 +88,10 @@ class InferenceServicer:
     def ModelInfer(self, request: Request, context: grpc.ServicerContext, left: float) -> bytes:
         """The response, serialised. Raw contents are answered with raw, typed with typed.
 
-        ``left``: seconds that its caller waits. The trailing metadata say which model did, how long it took,
-        and what the time is.
+        ``left``: seconds that its caller waits. The response's parameters say which model did, how long it
+        took, and what the time is.
         """
-        answer = self._answering.answer(_question(request, context, left))
-        context.set_trailing_metadata(answer.facts)
-        return writing.response(request, answer)
+        return writing.response(request, self._answering.answer(_question(request, context, left)))
 
     def _infer(self, request: Request, context: grpc.ServicerContext) -> bytes:
         question = _question(request, context, context.time_remaining())

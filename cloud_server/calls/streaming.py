@@ -147,7 +147,7 @@ class Streams:
             response = self._infer(request, context)
         except Exception as error:  # noqa: BLE001 - nothing but a status leaves the server
             status, details = refusal(error)
-            code, response = status.name, writing.refused(request, status, details, door.trailer(error))
+            code, response = status.name, writing.refused(request, status, details, dict(door.trailer(error)))
         seconds = time.perf_counter() - start
         self._meter.called(Called(METHOD, code, len(message), len(response), seconds))
         return response

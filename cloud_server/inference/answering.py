@@ -20,7 +20,6 @@ from cloud_server.inference.turns import Turns
 from cloud_server.metrics import Meter
 from protos import timing
 from protos.codec import Tensor
-from protos.identity import MODEL_SHA256
 
 SHED_BY: dict[type[Exception], str] = {Expired: "expired", Gone: "gone", Late: "late", Full: "queue"}
 """By which reason a request counts that is refused before it runs."""
@@ -31,8 +30,8 @@ class Answer(Struct, frozen=True):
 
     card: Card
     tensors: dict[str, Tensor]
-    facts: tuple[tuple[str, str], ...]
-    """Which model it was, how long it took, what the time is: for headers, trailers or parameters."""
+    timing: dict[str, str]
+    """How long it took, and what the time is: for headers or parameters."""
 
 
 class Before(Protocol):
@@ -76,7 +75,7 @@ class Answering:
                 self._meter.shed_by[shed].inc()
             raise
         self.statistics.succeeded(Answered(model.card, done.run, came, read, time.perf_counter()))
-        return Answer(model.card, outputs, _facts(model.card, done.run, read))
+        return Answer(model.card, outputs, timing.facts(done.run.began - read, done.run.seconds))
 
     def after(self, before: Before) -> None:
         """Requests wait there before they are read.
@@ -103,7 +102,3 @@ def _classified(card: Card, plan: Plan, done: Done) -> dict[str, Tensor]:
     outputs = done.outputs
     classes = {it.name: classify(outputs[it.name], it.classes, card.labels) for it in plan.classified}
     return outputs | classes
-
-
-def _facts(card: Card, run: Run, read: float) -> tuple[tuple[str, str], ...]:
-    return (MODEL_SHA256, card.sha256), *timing.trailer(run.began - read, run.seconds)

@@ -31,6 +31,9 @@ class Wishes(NamedTuple):
     priority: int
 
 
+NONE = Wishes(math.inf, 0)
+
+
 def wishes(parameters: Parameters) -> Wishes:
     """``timeout`` is in microseconds, 0 for none. ``BadInput`` if it is no number."""
     return Wishes(number(parameters, "timeout") / 1e6 or math.inf, number(parameters, "priority"))

@@ -34,6 +34,7 @@ from cloud_server.metrics import Called, Meter
 from cloud_server.refusal import refusal
 from cloud_server.rest import body as bodies
 from protos import inference_pb2 as pb
+from protos.identity import MODEL_SHA256
 
 _HTTP = {
     grpc.StatusCode.OK: 200,
@@ -110,9 +111,10 @@ class Rest:
         asked, question = bodies.read(model, version, body, text)
         answer = self._answering.answer(question)
         content, split = bodies.write(asked, answer)
+        facts = {MODEL_SHA256: answer.card.sha256, **answer.timing}
         if split is None:
-            return Response(content, headers=dict(answer.facts), media_type="application/json")
-        headers = {_SPLIT: str(split), **dict(answer.facts)}
+            return Response(content, headers=facts, media_type="application/json")
+        headers = {_SPLIT: str(split), **facts}
         return Response(content, headers=headers, media_type="application/octet-stream")
 
     def call(self, method: str, message: Any) -> Handler:

@@ -12,11 +12,24 @@ class NoAnswer(ValueError):
     """A response that answers nothing; the message says why."""
 
 
-def read(response: bytes, classes: int) -> tuple[int, float]:
-    """(class index, confidence) in a serialised ``ModelInferResponse``; ``NoAnswer`` if it has none."""
+def parse(response: bytes) -> pb.ModelInferResponse:
+    """``NoAnswer`` if it is none."""
     try:
-        tensors = codec.response_tensors(pb.ModelInferResponse.FromString(response))
-    except (DecodeError, codec.CodecError) as error:
+        return pb.ModelInferResponse.FromString(response)
+    except DecodeError as error:
+        raise NoAnswer(f"malformed response: {error}") from error
+
+
+def facts(response: pb.ModelInferResponse) -> dict[str, str]:
+    """What is said beside the answer: by our own server, which model gave it and how long that took."""
+    return {name: it.string_param for name, it in response.parameters.items() if it.string_param}
+
+
+def read(response: pb.ModelInferResponse, classes: int) -> tuple[int, float]:
+    """(class index, confidence); ``NoAnswer`` if there is none in it."""
+    try:
+        tensors = codec.response_tensors(response)
+    except codec.CodecError as error:
         raise NoAnswer(f"malformed response: {error}") from error
     logits = next(iter(tensors.values()), np.empty(0))
     if logits.shape != (1, classes) or logits.dtype.kind != "f":

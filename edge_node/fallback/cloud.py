@@ -177,13 +177,15 @@ class CloudFallback:
         response = future.result()
         self._meter.received.inc(len(response))
         try:
-            require_digest(self._settings, self._artifact, future)
-            class_index, confidence = answer.read(response, len(self._artifact.manifest.labels))
+            parsed = answer.parse(response)
+            facts = answer.facts(parsed)
+            require_digest(self._settings, self._artifact, facts)
+            class_index, confidence = answer.read(parsed, len(self._artifact.manifest.labels))
         except ModelMismatch as error:
             return Status.NOT_FOUND, call.outcome(Reason.CLOUD_ERROR, str(error))
         except answer.NoAnswer as error:
             return Status.INTERNAL, call.outcome(Reason.CLOUD_ERROR, str(error))
-        self._answers.heard(future.trailing_metadata(), time.monotonic() - call.attempted, confidence)
+        self._answers.heard(facts, time.monotonic() - call.attempted, confidence)
         seconds, sent = time.monotonic() - call.started, call.attempts * call.size
         return status, Outcome(Reason.CLOUD, class_index, confidence, seconds, None, sent, len(response))
 

@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
+from edge_node.fallback.answer import facts
 from edge_node.fallback.reply import Reply
 from protos import inference_pb2 as pb
 
@@ -107,9 +108,9 @@ def _addition(request_id: str, seconds: float) -> bytes:
 def _end(reply: Reply, answer: pb.ModelStreamInferResponse) -> None:
     """An answer that is late has nobody to hear it."""
     response = answer.infer_response
-    said = tuple((name, it.string_param) for name, it in response.parameters.items() if it.string_param)
     if not answer.error_message:
-        return reply.end(Status.OK, "", response.SerializeToString(), said)
+        return reply.end(Status.OK, "", response.SerializeToString())
+    said = tuple(facts(response).items())
     name, _, details = answer.error_message.partition(": ")
     if name in STATUS:  # as our own server words it
         return reply.end(STATUS[name], details, b"", said)

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 
 from edge_node.metrics import Meter
 from protos import timing
@@ -19,10 +19,9 @@ class Answers:
         self._meter, self._clock = meter, clock
         self._skews: deque[tuple[float, float]] = deque(maxlen=REMEMBERED)
 
-    def heard(self, metadata: Iterable[tuple[str, str | bytes]], seconds: float, confidence: float) -> None:
+    def heard(self, facts: Mapping[str, str], seconds: float, confidence: float) -> None:
         """An answer came, after so many seconds on network and server together."""
-        pairs = tuple(metadata)
-        stages = timing.stages(pairs)
+        stages = timing.stages(facts)
         network = max(0.0, seconds - sum(stages.values()))
         self._meter.confidences["cloud"].observe(confidence)
         if stages:
@@ -30,7 +29,7 @@ class Answers:
         for stage, name in (("queue", "cloud_queue"), ("compute", "cloud_compute")):
             if stage in stages:
                 self._meter.stage[name].observe(stages[stage])
-        if (theirs := timing.clock(pairs)) is not None:
+        if (theirs := timing.clock(facts)) is not None:
             self._compare(theirs, network)
 
     def _compare(self, theirs: float, network: float) -> None:

@@ -82,13 +82,16 @@ def calls(channel: grpc.Channel) -> dict[str, Any]:
         pb.ModelMetadataRequest(name="cloud"), timeout=PATIENCE
     )
     request = codec.request("cloud", {"x": np.array([UNSURE], np.float32)}, request_id="7")
-    answer, answered = stub.ModelInfer.with_call(request, timeout=PATIENCE)
+    answer = stub.ModelInfer(request, timeout=PATIENCE)
     raw: Any = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
     return {
         "ready": stub.ServerReady(pb.ServerReadyRequest(), timeout=PATIENCE).ready,
         "extensions": list(stub.ServerMetadata(pb.ServerMetadataRequest(), timeout=PATIENCE).extensions),
         "model": metadata.name,
-        "digests": [dict(call.trailing_metadata()).get(MODEL_SHA256) for call in (described, answered)],
+        "digests": [
+            dict(described.trailing_metadata()).get(MODEL_SHA256),
+            answer.parameters[MODEL_SHA256].string_param,
+        ],
         "logits": codec.response_tensors(answer)["logits"].tolist(),
         "id": answer.id,
         "unknown": refusal(lambda: stub.ModelInfer(codec.request("absent", {}), timeout=PATIENCE)),

@@ -170,9 +170,10 @@ def _signed(infer: Infer, sha256: str | None) -> Infer:
     """As our own server does: every answer says which model gave it."""
 
     def signed(request: pb.ModelInferRequest, context: Context) -> bytes:
+        said = pb.ModelInferResponse()
         if sha256:
-            context.set_trailing_metadata(((MODEL_SHA256, sha256),))
-        return infer(request, context)
+            said.parameters[MODEL_SHA256].string_param = sha256
+        return infer(request, context) + said.SerializeToString()
 
     return signed
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_node.fallback.answer import NoAnswer, read
+from edge_node.fallback.answer import NoAnswer, parse, read
 from edge_node.metrics import Meter
 from protos import codec
 from protos.artifact import Artifact
@@ -115,7 +115,7 @@ def test_a_damaged_response_is_an_answer_or_none(data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(1, 3))):
         response[data.draw(st.integers(0, len(response) - 1))] = data.draw(st.integers(0, 255))
     with suppress(NoAnswer):
-        class_index, confidence = read(bytes(response), 3)
+        class_index, confidence = read(parse(bytes(response)), 3)
         assert 0 <= class_index < 3
         assert 0 < confidence <= 1
 

@@ -207,7 +207,7 @@ def test_another_model_in_a_stream_is_not_believed(tmp_path: Path) -> None:
 
 def test_where_the_time_went_is_in_the_parameters(artifact: Artifact) -> None:
     meter = Meter()
-    streams = Streams(change=facts(**dict(timing.trailer(queue=0.001, compute=0.002))))
+    streams = Streams(change=facts(**timing.facts(queue=0.001, compute=0.002)))
     with cloud(streams=streams) as port, fallback(port, artifact, meter=meter) as asker:
         asker.ask()
     said = exposition(meter.registry)

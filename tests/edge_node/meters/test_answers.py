@@ -8,21 +8,21 @@ from edge_node.meters.answers import REMEMBERED, Answers
 from edge_node.metrics import Meter
 from protos import timing
 
-Metadata = tuple[tuple[str, str], ...]
+Facts = dict[str, str]
 
 
-def heard(*answers: tuple[Metadata, float], ahead: float = 0.0) -> Meter:
+def heard(*answers: tuple[Facts, float], ahead: float = 0.0) -> Meter:
     """A node whose clock is so far ahead of 1000 s, after answers that took these seconds."""
     meter = Meter()
     it = Answers(meter, lambda: 1000.0 + ahead)
-    for metadata, seconds in answers:
-        it.heard(metadata, seconds, 0.75)
+    for facts, seconds in answers:
+        it.heard(facts, seconds, 0.75)
     return meter
 
 
-def said(clock: float, queue: float = 0.0, compute: float = 0.0) -> Metadata:
+def said(clock: float, queue: float = 0.0, compute: float = 0.0) -> Facts:
     """What a server says when its clock shows this."""
-    return timing.trailer(queue, compute)[0], (timing.CLOCK, str(clock))
+    return timing.facts(queue, compute) | {timing.CLOCK: str(clock)}
 
 
 def value(meter: Meter, name: str, **labels: str) -> float:
@@ -42,7 +42,7 @@ def test_an_answer_is_split_into_network_queue_and_compute() -> None:
 
 
 def test_a_server_that_says_nothing_leaves_stages_and_clocks_alone() -> None:
-    meter = heard(((), 0.1))
+    meter = heard(({}, 0.1))
     assert value(meter, "stage_duration_seconds_count", stage="network") == 0
     assert math.isnan(value(meter, "clock_skew_seconds"))
 
