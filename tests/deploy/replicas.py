@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from io import StringIO
 from itertools import count
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -234,7 +235,7 @@ class Seen:
     def balance(self, struck: int = 0) -> float:
         """Calls of the busiest replica over those of the idlest, without the first so many."""
         sent = list(self.sent.values())[struck:]
-        return max(sent) / min(sent)
+        return max(sent) / min(sent) if min(sent) else inf
 
 
 def call(
@@ -325,6 +326,11 @@ def restart(replica: Replica, meanwhile: Callable[[], object]) -> int:
     meanwhile()
     replica.start()
     return code
+
+
+def merging(text: str) -> str:
+    """The settings without what tells the balancer at once."""
+    return text.replace("update_merge_window: 0s", "update_merge_window: 1s")
 
 
 def unprotected(text: str) -> str:

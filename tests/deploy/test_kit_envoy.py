@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from operator import ge, lt
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP
 from typing import Any
@@ -59,6 +60,17 @@ def test_calls_are_spread_evenly(protected: Stand) -> None:
         if max(seen.balance(), max(counted) / min(counted)) <= 1.3:
             return
     pytest.fail(f"unevenly: {counted}")
+
+
+@pytest.mark.parametrize(("change", "compares"), [(str, lt), (replicas.merging, ge)])
+def test_who_is_healthy_has_its_share_at_once(
+    tmp_path: Path, change: Callable[[str], str], compares: Callable[[float, float], bool]
+) -> None:
+    """Control: by default Envoy's balancer hears of it up to a second later."""
+    with stand(tmp_path, change) as found:
+        seen = call(found, 300, replicas.nothing, DEADLINE)
+    assert seen.failures == []
+    assert compares(seen.balance(), 2)
 
 
 @pytest.mark.parametrize("befall", [replicas.killed, replicas.hung, replicas.drained, replicas.rolled])
