@@ -88,9 +88,7 @@ class Model:
         self.card, self.delay = card, delay
         self.sizing = Sizing(most if card.batches else 1)
         self._session = session
-        self.plan = lru_cache(FORMS)(
-            partial(_plan, card, object())
-        )  # a cycle would keep a model that has gone
+        self.plan = lru_cache(FORMS)(partial(_plan, card, object()))  # no cycle, which would keep a model
         """For an ``Asked``; ``BadInput`` if it is not what the model takes or gives."""
         self._options = run_options()
         self._names = [spec.name for spec in card.outputs]
@@ -125,8 +123,8 @@ class Model:
         curious = self.sizing.curious
         began, used = time.perf_counter(), time.thread_time() if curious else 0.0
         outputs = [name for name in self._names if any(name in work.plan.outputs for work in works)]
-        joined = {name: np.concatenate([work.feed[name] for work in works]) for name in works[0].feed}
         try:
+            joined = {name: np.concatenate([work.feed[name] for work in works]) for name in works[0].feed}
             found = _divided(self._run(outputs, joined), works)
         except Exception:  # noqa: BLE001 - whose it is shows now
             return [self.alone(work) for work in works]
