@@ -15,7 +15,7 @@ from tests.benchmarks.cloud.promises import Kept
 from tests.benchmarks.cloud.rounds import Pace
 
 FOUND = Path(__file__).parents[3] / ".demo/bench-cloud"
-FULL, QUICK = Pace(5, 1.0), Pace(1, 0.2)
+FULL, QUICK = Pace(9, 1.0), Pace(1, 0.2)
 WIDTH = 150
 FEW = frozenset({OURS, ECHO})
 """Who is in a quick run: those for whom nothing has to be installed."""

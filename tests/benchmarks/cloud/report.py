@@ -18,7 +18,7 @@ WORDS = f"""# The cloud server beside others, as measured
 `make bench-cloud` wrote this. MLServer 1.7.1, KServe 0.21.0 and Triton 2.51 (the one that nvidia-pytriton
 0.7.0 brings, with its Python backend) serve the same ONNX files through the same onnxruntime, as do ours and
 the bare `{BARE}`, with one thread a run unless said otherwise. All are up at once on the same cores; each has
-a turn of one second in each of five rounds, the order turned round each time. All give the same answers,
+a turn of one second in each of nine rounds, the order turned round each time. All give the same answers,
 which is checked.
 
 - The client is a process of its own on the same cores, and has a connection for each caller. Requests are raw
