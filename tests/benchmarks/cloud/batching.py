@@ -21,7 +21,7 @@ from tests.peers.servers import Peer
 
 REPORT = Path(__file__).parents[3] / "docs/reports/cloud-batching.md"
 CALLERS = 1, 2, 4, 8, 16, 32
-ROUNDS, SECONDS = 4, 1.0
+ROUNDS, SECONDS = 8, 1.0
 NETS = {
     "small, 0.2 ms": (nets.small, 96),
     "mid, 5 ms": (nets.mid, 224),
