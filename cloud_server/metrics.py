@@ -2,7 +2,6 @@
 
 import gzip
 import socket
-from collections import Counter as Counts
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
@@ -53,8 +52,6 @@ class Called(Struct, frozen=True):
     """A call that was answered, one way or another."""
 
     method: str
-    code: str
-    """Of gRPC."""
     received: int
     """Bytes."""
     sent: int
@@ -274,8 +271,6 @@ class Meter:
     def _count_calls(self, calls: Sequence[Called]) -> None:
         self.received.inc(sum(it.received for it in calls))
         self.sent.inc(sum(it.sent for it in calls))
-        for (method, code), count in Counts((it.method, it.code) for it in calls).items():
-            self.request_of(method, code).inc(count)
         seconds = defaultdict[str, list[float]](list)
         for call in calls:
             seconds[call.method].append(call.seconds)

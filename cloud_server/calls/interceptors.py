@@ -92,7 +92,7 @@ class Interceptor(grpc.ServerInterceptor):
 
     def _unary(self, method: str, who: Who, answer: Answer) -> Answer:
         """The same, counted, and for whoever calls; what it raises becomes a status."""
-        called, name = self._meter.called, method.rpartition("/")[2]
+        meter, name = self._meter, method.rpartition("/")[2]
         if self._login.required:
             answer = _acting(who, answer)
 
@@ -108,7 +108,8 @@ class Interceptor(grpc.ServerInterceptor):
                 context.set_trailing_metadata(door.trailer(error))
                 context.abort(status, details)
             finally:
-                called(Called(name, code, len(message), len(response), time.perf_counter() - start))
+                meter.request_of(name, code).inc()
+                meter.called(Called(name, len(message), len(response), time.perf_counter() - start))
             return response
 
         return unary

@@ -148,8 +148,8 @@ class Streams:
         except Exception as error:  # noqa: BLE001 - nothing but a status leaves the server
             status, details = refusal(error)
             code, response = status.name, writing.refused(request, status, details, dict(door.trailer(error)))
-        seconds = time.perf_counter() - start
-        self._meter.called(Called(METHOD, code, len(message), len(response), seconds))
+        self._meter.request_of(METHOD, code).inc()
+        self._meter.called(Called(METHOD, len(message), len(response), time.perf_counter() - start))
         return response
 
 

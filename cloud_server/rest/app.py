@@ -175,8 +175,8 @@ class Rest:
                     code, reason = refusal(error)
                     status = _BY_ERROR.get(type(error)) or _HTTP.get(code, 500)
                     response = _json({"error": reason}, status, _hints(code, error))
-            seconds = time.perf_counter() - start
-            meter.called(Called(f"REST {method}", code.name, 0, len(response.body), seconds))
+            meter.request_of(f"REST {method}", code.name).inc()
+            meter.called(Called(f"REST {method}", 0, len(response.body), time.perf_counter() - start))
             return response
 
         return counted

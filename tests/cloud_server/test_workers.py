@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-import time
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +23,6 @@ from cloud_server.workers import process as worker_process
 from deploy.demo.processes import wait_until
 from protos import codec
 from protos import inference_pb2 as pb
-from protos.tally import MANY
 from tests.cloud_server.conftest import Serve
 from tests.cloud_server.process import PATIENCE
 from tests.cloud_server.workers import (
@@ -71,10 +69,6 @@ def load(stubs: list[Any]) -> Iterator[tuple[list[None], list[grpc.RpcError]]]:
             it.result()
 
 
-SETTLED = 1.5
-"""Seconds in which workers have counted what they have noted, which they do once a second."""
-
-
 def more(answers: list[None], than: int = 200) -> bool:
     """Whether so many calls more are answered in time."""
     begun = len(answers)
@@ -87,7 +81,7 @@ def restored(running: Running, killed: int) -> bool:
 
 
 def counted(running: Running, metric: str, expected: float) -> bool:
-    """Within a second or two."""
+    """Soon: workers count what they have noted once a second."""
     return wait_until(lambda: total(running.meter.exposition().decode(), metric) == expected, 10)
 
 
@@ -100,9 +94,9 @@ def test_each_has_its_part_and_the_figures_are_of_all(pair: Running) -> None:
     with connections(pair.address) as stubs:
         for stub in stubs:
             stub.ModelInfer(counting())
-    assert counted(pair, "tidegate_requests_total", before + CONNECTIONS)
     assert min(answered(pair)) >= 4
     text = pair.meter.exposition().decode()
+    assert total(text, "tidegate_requests_total") - before == CONNECTIONS
     assert counted(pair, "tidegate_request_duration_seconds_count", before + CONNECTIONS)
     assert total(text, "tidegate_workers") == 2
     assert total(text, "tidegate_model_info") == 1
@@ -120,7 +114,6 @@ def test_statistics_are_of_all(pair: Running) -> None:
 
 
 def test_one_killed_under_load_costs_no_call_of_a_client_that_retries(pair: Running) -> None:
-    time.sleep(SETTLED)
     before, killed = total(pair.meter.exposition().decode(), "tidegate_requests_total"), pids(pair)[0]
     seen = []
     with connections(pair.address, 8, retry=True) as stubs, load(stubs) as (answers, failures):
@@ -130,12 +123,10 @@ def test_one_killed_under_load_costs_no_call_of_a_client_that_retries(pair: Runn
             pass
         seen += [total(pair.meter.exposition().decode(), "tidegate_requests_total") for _ in range(3)]
         assert more(answers)
-    time.sleep(SETTLED)
     text = pair.meter.exposition().decode()
     assert failures == []
     assert seen == sorted(seen)
-    found = total(text, "tidegate_requests_total") - before
-    assert len(answers) - MANY <= found <= len(answers) + len(stubs)
+    assert len(answers) <= total(text, "tidegate_requests_total") - before <= len(answers) + len(stubs)
     assert total(text, "tidegate_worker_restarts_total") >= 1
     assert counted(pair, "tidegate_requests_in_flight", 0)
 
@@ -266,5 +257,5 @@ def test_rest_is_answered_by_each_too(serve: Serve, models: dict[str, Path]) -> 
         for _ in range(CONNECTIONS):
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/models/plain", timeout=PATIENCE) as it:
                 assert it.status == 200
-        assert wait_until(lambda: sum(answered(running)) == CONNECTIONS, PATIENCE)
         assert min(answered(running)) >= 4
+        assert sum(answered(running)) == CONNECTIONS
