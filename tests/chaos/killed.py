@@ -5,7 +5,7 @@ import signal
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from edge_node.bookmark import OrderedBookmark
 from edge_node.outbox.database import Connection
@@ -62,7 +62,7 @@ def live(folder: Path, point: str | None = None, count: int = 0, *, careful: boo
     Not ``careful``: the place in the source is kept in a file of its own, as one might think is enough.
     """
     note = folder / "note"
-    with Box(folder) as outbox, (folder / RECEIVED).open("ab", buffering=0) as received:
+    with Box(folder) as outbox, _receiver(folder) as received:
         if point:
             outbox._disk._store._db = Deadly(outbox._disk._store._db, point, count)
         saved = outbox.bookmark("source") if careful else note.read_bytes() if note.exists() else None
@@ -83,6 +83,14 @@ def live(folder: Path, point: str | None = None, count: int = 0, *, careful: boo
             outbox.confirm(max(-1, sent - 3 * TRANSACTION))
             outbox.settle()
             outbox._disk._store.checkpoint()
+
+
+def _receiver(folder: Path) -> BinaryIO:
+    """Takes messages whole or not at all, as a broker does: what a kill cut off has not arrived."""
+    file = (folder / RECEIVED).open("ab+", buffering=0)
+    file.seek(0)
+    file.truncate(file.read().rfind(b"\n") + 1)
+    return cast("BinaryIO", file)
 
 
 def received(folder: Path) -> list[contract.Result]:

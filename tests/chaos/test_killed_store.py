@@ -1,5 +1,6 @@
 """``kill -9`` at every point of a transaction and at any moment: nothing lost, nothing twice, in order."""
 
+import os
 import time
 from collections.abc import Iterable
 from multiprocessing import get_context
@@ -9,7 +10,7 @@ from signal import SIGKILL
 
 import pytest
 
-from tests.chaos.killed import POINTS, SAMPLES, live, received
+from tests.chaos.killed import POINTS, RECEIVED, SAMPLES, live, received
 
 PATIENCE = 60
 SEEDS = 20
@@ -64,6 +65,14 @@ def test_killed_at_any_moment(tmp_path: Path, seed: int) -> None:
     dice = Random(seed)
     for _ in range(MOMENTS):
         run_until(tmp_path, dice.uniform(0.01, 0.1))
+    assert run(tmp_path) == 0
+    assert lost_and_repeated(tmp_path) == (0, 0)
+
+
+def test_a_message_cut_off_in_the_middle_comes_again(tmp_path: Path) -> None:
+    assert run(tmp_path, "before checkpoint", 5) == -SIGKILL
+    arrived = tmp_path / RECEIVED
+    os.truncate(arrived, arrived.stat().st_size - 100)
     assert run(tmp_path) == 0
     assert lost_and_repeated(tmp_path) == (0, 0)
 
