@@ -46,15 +46,15 @@ def expected_model(settings: Cloud, artifact: Artifact) -> str:
     return named
 
 
-def verify(channel: grpc.Channel, settings: Cloud, artifact: Artifact, timeout: float) -> str:
+def verify(cloud: GRPCInferenceServiceStub, settings: Cloud, artifact: Artifact, timeout: float) -> str:
     """Name of the input of the cloud's model, once it proved to be the expected one.
 
-    ``ModelMismatch`` names both models; ``grpc.RpcError`` if the cloud does not answer.
+    ``ModelMismatch`` names both models; ``grpc.RpcError`` if the cloud does not answer, ``ValueError`` if its
+    channel has been closed.
     """
     name = expected_model(settings, artifact)
-    call = GRPCInferenceServiceStub(channel).ModelMetadata
     try:
-        metadata, rpc = call.with_call(pb.ModelMetadataRequest(name=name), timeout=timeout)
+        metadata, rpc = cloud.ModelMetadata.with_call(pb.ModelMetadataRequest(name=name), timeout=timeout)
     except grpc.RpcError as error:
         if error.code() is grpc.StatusCode.NOT_FOUND:
             raise ModelMismatch(
@@ -69,16 +69,16 @@ def verify(channel: grpc.Channel, settings: Cloud, artifact: Artifact, timeout: 
     return str(metadata.inputs[0].name)
 
 
-def has_streams(channel: grpc.Channel, timeout: float) -> bool:
+def has_streams(cloud: GRPCInferenceServiceStub, timeout: float) -> bool:
     """Whether the cloud has Triton's streams: it says so, or is Triton, which has them and does not say so.
 
     Others have a call of that name that is another thing.
     """
     try:
-        cloud = GRPCInferenceServiceStub(channel).ServerMetadata(pb.ServerMetadataRequest(), timeout=timeout)
+        said = cloud.ServerMetadata(pb.ServerMetadataRequest(), timeout=timeout)
     except (grpc.RpcError, ValueError):  # it has no such call; the channel has been closed
         return False
-    return STREAMING in cloud.extensions or cloud.name == "triton"
+    return STREAMING in said.extensions or said.name == "triton"
 
 
 def require_digest(settings: Cloud, artifact: Artifact, said: Mapping[str, str]) -> None:

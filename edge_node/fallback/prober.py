@@ -17,6 +17,7 @@ from edge_node.fallback.forecast import Forecast
 from edge_node.fallback.line import Line
 from edge_node.handshake import expected_model, has_streams, open_channel, verify
 from protos.artifact import Artifact
+from protos.inference_pb2_grpc import GRPCInferenceServiceStub
 
 FIRST_LOOK = 2.0
 """Seconds to wait for the cloud at start; a node starts without it, too."""
@@ -106,7 +107,7 @@ class Prober:
         if anew and not self._renewed():
             return False
         try:
-            name = verify(self._channel, self._settings, self._artifact, timeout)
+            name = verify(self._cloud, self._settings, self._artifact, timeout)
         except grpc.RpcError as error:
             self.lose(f"{error.code().name}: {error.details()}")
             if anew:
@@ -114,7 +115,7 @@ class Prober:
             return False
         except ValueError:  # of a channel that ``stop`` has closed
             return False
-        self._line.settle(lambda: has_streams(self._channel, timeout))
+        self._line.settle(lambda: has_streams(self._cloud, timeout))
         self.route = Route(self._line, name)
         if self._breaker.state is State.OPEN:
             self._forecast.forget()
@@ -135,8 +136,10 @@ class Prober:
         return True
 
     def _connect(self) -> None:
-        self._channel = open_channel(self._settings)
-        self._line = Line(self._channel)
+        channel = open_channel(self._settings)
+        # all that is made of a channel before anybody can close it: gRPC's stubs crash on one that is closed
+        self._line, self._cloud = Line(channel), GRPCInferenceServiceStub(channel)
+        self._channel = channel
 
     def _disconnect(self) -> None:
         self._line.close()

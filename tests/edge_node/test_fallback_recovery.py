@@ -171,3 +171,12 @@ def test_a_node_stops_at_once_while_the_cloud_hangs(artifact: Artifact) -> None:
             stopping = time.monotonic()
         assert time.monotonic() - stopping < LOOK
         released.set()
+
+
+def test_a_look_on_a_connection_that_has_just_been_closed_finds_nothing(artifact: Artifact) -> None:
+    """As it happens to a node that stops while it looks; gRPC crashes if a stub is made then."""
+    with cloud() as port, fallback(port, artifact) as asker:
+        prober = asker.fallback._prober
+        prober._renewed()
+        prober._disconnect()
+        assert not prober._look(LOOK)

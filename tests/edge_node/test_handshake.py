@@ -14,6 +14,7 @@ from edge_node.gate.certificate import Binding
 from edge_node.handshake import expected_model, open_channel, verify
 from edge_node.prepare.certify.write import write
 from protos.artifact import Artifact, preprocessing_id
+from protos.inference_pb2_grpc import GRPCInferenceServiceStub
 from tests.edge_node.clouds import HOST, INPUT, OUTPUT, cloud, describe
 from tests.gate.certificates import certificate
 from tests.models import cloud_artifact, edge_artifact
@@ -42,7 +43,7 @@ def proves(artifact: Artifact, model: str | None = None, **described: Any) -> st
     with cloud(described=describe(**described)) as port:
         settings = Cloud(target=f"{HOST}:{port}", model=model)
         with open_channel(settings) as channel:
-            return verify(channel, settings, artifact, 10)
+            return verify(GRPCInferenceServiceStub(channel), settings, artifact, 10)
 
 
 def mismatch(artifact: Artifact, **described: Any) -> str:
@@ -165,7 +166,7 @@ def test_tls_trusts_only_its_own_authority(tmp_path: Path, pledged: Artifact, *,
     server, port = encrypted_server(authority)
     settings = Cloud(target=f"localhost:{port}", tls=Tls(ca=tmp_path / "ca.pem"))
     with open_channel(settings) as channel, pytest.raises(grpc.RpcError) as caught:
-        verify(channel, settings, pledged, 10)
+        verify(GRPCInferenceServiceStub(channel), settings, pledged, 10)
     server.stop(None).wait()
     status = grpc.StatusCode.UNIMPLEMENTED if trusted else grpc.StatusCode.UNAVAILABLE
     assert caught.value.code() is status
