@@ -67,7 +67,7 @@ def apart(told: Health, settings: config.Health | None) -> Iterator[None]:
         return
     require_free("health", settings.host, settings.port)
     options = [("grpc.so_reuseport", shared(settings.port))]
-    server = grpc.server(ThreadPoolExecutor(1, "health"), options=options, maximum_concurrent_rpcs=MOST)
+    server = grpc.server(ThreadPoolExecutor(MOST, "health"), options=options, maximum_concurrent_rpcs=MOST)
     health_pb2_grpc.add_HealthServicer_to_server(told.overall, server)
     server.add_insecure_port(address(settings.host, settings.port))
     server.start()
@@ -78,7 +78,7 @@ def apart(told: Health, settings: config.Health | None) -> Iterator[None]:
 
 
 def _health(login: Login, rights: Rights) -> Any:
-    pool = ThreadPoolExecutor(1, "health")
+    pool = ThreadPoolExecutor(MOST, "health")
     servicer = health.HealthServicer(experimental_thread_pool=pool)
     servicer.Check = aside(_discreet(servicer.Check, login, rights), pool)
     servicer.Watch = _discreet(servicer.Watch, login, rights)

@@ -12,10 +12,10 @@ from typing import Any
 import grpc
 
 from cloud_server.backoff import pause
-from cloud_server.calls.hall import Hall
 from cloud_server.errors import Full, Overloaded
 from cloud_server.metrics import Meter
 from cloud_server.refusal import refusal
+from cloud_server.room import Room
 
 SHARE = 0.5
 """Waiting may take so much of the time that callers have."""
@@ -28,10 +28,10 @@ PUSHBACK = "grpc-retry-pushback-ms"
 
 
 class Door:
-    """In front of the ``hall``, with room for ``most`` calls; a ``few`` always find it open."""
+    """Of the ``room``; a ``few`` always find it open."""
 
-    def __init__(self, hall: Hall[Any], few: int, most: int, meter: Meter) -> None:
-        self._hall, self._few, self._most, self._meter = hall, few, most, meter
+    def __init__(self, room: Room, few: int, meter: Meter) -> None:
+        self._room, self._few, self._meter = room, few, meter
         self._left = deque[float](maxlen=SEEN)
         self._heard, self._patience = 0, inf
 
@@ -43,17 +43,22 @@ class Door:
             seen = sorted(self._left.copy())
             self._patience = seen[len(seen) // 2]
 
-    def closed(self) -> Full | None:
-        """Why one more call is not let in, which counts as refused with that."""
-        inside = self._hall.inside
-        if inside < self._few:
+    def closed(self, who: str | None) -> Full | None:
+        """Why one more call of theirs is not let in, which counts as refused with that."""
+        room = self._room
+        if room.inside < self._few:
             return None
-        wait = self._hall.wait
-        if inside >= self._most or wait > SHARE * self._patience:
-            self._meter.request_of(METHOD, grpc.StatusCode.RESOURCE_EXHAUSTED.name).inc()
-            self._meter.shed_by["queue"].inc()
-            return Full(f"{inside} requests are waiting", pause(wait))
-        return None
+        wait = room.wait(who)
+        if not room.full(who) and wait <= SHARE * self._patience:
+            return None
+        self._meter.shed_by["queue"].inc()
+        full = Full(f"{room.inside} requests are waiting", pause(wait))
+        self.refused(full)
+        return full
+
+    def refused(self, error: Exception) -> None:
+        """Count a call that is not let in."""
+        self._meter.request_of(METHOD, refusal(error)[0].name).inc()
 
 
 def trailer(error: Exception) -> tuple[tuple[str, str], ...]:

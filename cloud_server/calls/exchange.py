@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import grpc
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
+from cloud_server.access.callers import NOBODY
 from cloud_server.calls.lookout import Lookout
 
 log = logging.getLogger(__name__)
@@ -22,6 +23,7 @@ PLAIN = 0
 OK: int = grpc.StatusCode.OK.value[0]
 Metadata = tuple[tuple[str, str], ...]
 EMPTY: Metadata = ()
+NO_MESSAGE = grpc.StatusCode.UNIMPLEMENTED, "a single call is to have one message"
 
 
 class Aborted(Exception):
@@ -43,6 +45,8 @@ class Exchange:
         "_lookout",
         "_told",
         "_trailing",
+        "asked",
+        "caller",
     )
 
     def __init__(self, event: Any, lookout: Lookout) -> None:
@@ -52,6 +56,10 @@ class Exchange:
         self._code: grpc.StatusCode | None = None
         self._details, self._trailing = "", EMPTY
         self._due, self._lock = 0, Lock()
+        self.caller = NOBODY
+        """Who calls, once that is known."""
+        self.asked: Any = None
+        """What its message says."""
         self._start(self._closed, cygrpc.ReceiveCloseOnServerOperation(PLAIN))
 
     def receive(self, then: "Then", response: bytes | None = None) -> None:
@@ -77,6 +85,10 @@ class Exchange:
         self._lookout.alert()
         self.refuse(code, details, trailing)
 
+    def answer(self, behave: "Behave", asked: Any) -> None:
+        """Finish with what is answered, or with the status with which it is aborted."""
+        self.attempt(_answer, behave, asked)
+
     def attempt(self, act: Callable[..., object], *args: object) -> None:
         """Do that for it: a fault of ours is its status, for else its caller would wait for nothing."""
         try:
@@ -85,6 +97,10 @@ class Exchange:
             log.exception("a call could not be answered")
             if not self._finished:
                 self.refuse(grpc.StatusCode.INTERNAL, "internal error, see the server's log")
+
+    def apart(self, act: Callable[..., object], *args: object) -> None:
+        """Have that done by a thread of its own."""
+        self._lookout.elsewhere(act, *args)
 
     def is_active(self) -> bool:
         """Whether its caller still waits, as far as is known."""
@@ -111,6 +127,10 @@ class Exchange:
     def code(self) -> grpc.StatusCode | None:
         """``None`` as long as it has none."""
         return self._code
+
+    def set_code(self, code: grpc.StatusCode) -> None:
+        """To finish with."""
+        self._code = code
 
     def abort(self, code: grpc.StatusCode, details: str) -> NoReturn:
         """It is to end with this status, and what is being done for it ends here."""
@@ -151,3 +171,13 @@ class Exchange:
 
 
 Then = Callable[[Exchange, bytes | None], object]
+Behave = Callable[[Any, Exchange], bytes]
+
+
+def _answer(call: Exchange, behave: Behave, asked: Any) -> None:
+    try:
+        response = behave(asked, call)
+    except Aborted:
+        call.finish()
+    else:
+        call.finish(response)

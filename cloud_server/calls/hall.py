@@ -1,71 +1,69 @@
-"""Single calls that have come and are not answered yet.
+"""Single calls that are here and are not answered yet.
 
-What waits costs more than what a small model computes, once it has been read. So only as many calls are read
-at once as can run, or share runs; the others wait unread, in no thread. Only where several callers or
-priorities ask are all read, to be put in order.
+Each that is being answered has a thread, so of a kind only as many are as can run, or share runs; the others
+wait behind them, in no thread. Where there are several kinds, of each twice as many are: order by caller and
+priority is kept where all skins meet, and there it has to be seen who comes next.
 """
 
-import time
 from collections import deque
+from collections.abc import Sequence
 from threading import Lock
 from typing import Generic, TypeVar
 
-SMOOTH = 1 / 32
-"""Weight of the newest in a mean."""
-DOUBT = 0.9
-"""So much of what is thought of the pace is left each time that nobody waits: else a door that was closed by
-one bad moment would never learn of a better one."""
+from cloud_server.room import Room
 
+Kind = tuple[str | None, int]
+"""Whose, and with which priority."""
 T = TypeVar("T")
 
 
 class Hall(Generic[T]):
-    """As many calls are read and answered as are ``wanted`` at the time. Any number of threads may ask."""
+    """Of each kind as many are answered as are ``wanted`` at the time. Any number of threads may ask."""
 
-    def __init__(self, wanted: int) -> None:
-        self.wanted = wanted
-        self._calls = deque[T]()
-        self._active, self._lock = 0, Lock()
-        self._pace = self._ended = 0.0
-        self.inside = 0
-        """Calls that wait or are being answered."""
+    def __init__(self, wanted: int, room: Room) -> None:
+        """They are in the ``room``, and leave it with an answer."""
+        self.wanted, self._room = wanted, room
+        self._waiting: dict[Kind, deque[T]] = {}
+        self._active: dict[Kind, int] = {}
+        self._here, self._lock = 0, Lock()
 
     def __len__(self) -> int:
-        return self.inside
+        return self._here
 
-    def unread(self) -> int:
-        """Calls of which nobody knows yet what they ask."""
-        return len(self._calls)
-
-    @property
-    def wait(self) -> float:
-        """Seconds that one more call would take, by how fast they have been answered of late."""
-        return self._pace * self.inside
-
-    def enter(self, call: T) -> T | None:
-        """One has come: if one more is to be read and answered for it, which."""
+    def enter(self, call: T, kind: Kind) -> Sequence[tuple[T, Kind]]:
+        """One is here; which are to be answered from now on."""
         with self._lock:
-            self._calls.append(call)
-            self.inside += 1
-            if self._active >= self.wanted:
-                return None
-            self._active += 1
+            self._here += 1
+            active = self._active.get(kind, 0)
+            if active and kind not in self._waiting and active < self._most():
+                self._active[kind] = active + 1
+                return ((call, kind),)
+            self._waiting.setdefault(kind, deque()).append(call)
+            self._active[kind] = active
             return self._next()
 
-    def leave(self) -> T | None:
-        """One has been answered: the next one to be read, if any is."""
+    def leave(self, kind: Kind) -> Sequence[tuple[T, Kind]]:
+        """One has been answered; which are to be from now on."""
+        self._room.leave(kind[0])
         with self._lock:
-            self.inside -= 1
-            if self._calls and self._active <= self.wanted:
-                return self._next()
-            self._active -= 1
-            self._ended, self._pace = 0.0, DOUBT * self._pace
-            return None
+            self._here -= 1
+            self._active[kind] -= 1
+            due = self._next() if self._waiting else ()
+            if not self._active[kind]:
+                del self._active[kind]
+            return due
 
-    def _next(self) -> T:
-        """And how long it takes from one call to the next, while there is a next."""
-        now = time.perf_counter()
-        if self._ended:
-            self._pace += (now - self._ended - self._pace) * SMOOTH
-        self._ended = now
-        return self._calls.popleft()
+    def _most(self) -> int:
+        return self.wanted if len(self._active) == 1 else 2 * self.wanted
+
+    def _next(self) -> Sequence[tuple[T, Kind]]:
+        most, due = self._most(), []
+        for kind in [*self._waiting]:
+            queue, active = self._waiting[kind], self._active[kind]
+            while queue and active < most:
+                due.append((queue.popleft(), kind))
+                active += 1
+            self._active[kind] = active
+            if not queue:
+                del self._waiting[kind]
+        return due

@@ -1,34 +1,30 @@
-"""Threads that answer calls in order of a hall: where calls come through somebody else's server."""
+"""Threads that answer calls which come through somebody else's server."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
-from cloud_server.calls.hall import Hall
-
-Waiting = tuple[Future[Any], Callable[[], Any]]
-"""What is to hear of an answer, and what gives it."""
+from cloud_server.room import Room
 
 
 class Handlers(ThreadPoolExecutor):
-    """``most`` threads at most, and at any time no more at work than the hall lets in."""
+    """``most`` threads at most; what waits for one is in the ``room``, too."""
 
-    def __init__(self, most: int, hall: Hall[Any]) -> None:
+    def __init__(self, most: int, room: Room) -> None:
         super().__init__(most, "inference")
-        self._hall = hall
+        self._room, self._calls = room, set[Future[Any]]()
+
+    def __len__(self) -> int:
+        """Calls that have come and are not answered yet."""
+        return len(self._calls)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        if first := self._hall.enter((future, partial(fn, *args, **kwargs))):
-            super().submit(self._work, first)
+        self._room.enter(None)
+        future = super().submit(fn, *args, **kwargs)
+        self._calls.add(future)
+        future.add_done_callback(self._leave)
         return future
 
-    def _work(self, call: Waiting | None) -> None:
-        while call:
-            future, answer = call
-            try:
-                future.set_result(answer())
-            except BaseException as error:  # noqa: BLE001 - it is the future's
-                future.set_exception(error)
-            call = self._hall.leave()
+    def _leave(self, call: Future[Any]) -> None:
+        self._calls.discard(call)
+        self._room.leave(None)

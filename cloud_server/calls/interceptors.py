@@ -17,7 +17,7 @@ from cloud_server.access.callers import NOBODY, OPEN, Acting, Caller, Login
 from cloud_server.calls import door, reading, streaming
 from cloud_server.calls.aside import aside
 from cloud_server.calls.door import Door
-from cloud_server.calls.singles import Answer
+from cloud_server.calls.singles import Answer, Who
 from cloud_server.errors import Unauthenticated
 from cloud_server.metrics import Called, Inside, Meter
 from cloud_server.refusal import refusal
@@ -27,9 +27,6 @@ Infer = Callable[[reading.Request, grpc.ServicerContext, float], bytes]
 """With the seconds that its caller waits."""
 Parse = Callable[[bytes], Any]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"  # generic only to the type checker
-
-Who = Callable[[grpc.ServicerContext], Caller]
-"""``Unauthenticated`` if nobody knows."""
 
 INFER, STREAM = (f"/inference.GRPCInferenceService/{name}" for name in (door.METHOD, streaming.METHOD))
 OK, CANCELLED = grpc.StatusCode.OK.name, grpc.StatusCode.CANCELLED.name
@@ -55,7 +52,7 @@ class Interceptor(grpc.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler:
         method = handler_call_details.method
-        if method == INFER and (full := self._door.closed()):
+        if method == INFER and (full := self._door.closed(None)):
             return door.refuse(full)
         if method not in self._handlers:
             handler = continuation(handler_call_details)
@@ -80,15 +77,15 @@ class Interceptor(grpc.ServerInterceptor):
         pool = getattr(handler.unary_unary, "experimental_thread_pool", self._aside)
         return grpc.unary_unary_rpc_method_handler(aside(answer, pool))
 
-    def single(self, infer: Infer) -> Answer:
-        """Answers a call of ``ModelInfer`` as ``infer`` does, bytes in and out."""
+    def single(self, infer: Infer, who: Who | None = None) -> Answer:
+        """Answers a call of ``ModelInfer`` as ``infer`` does: bytes out, and in what they say, or they."""
         hear = self._door.hear
 
-        def single(message: bytes, context: grpc.ServicerContext) -> bytes:
+        def single(message: bytes | reading.Request, context: grpc.ServicerContext) -> bytes:
             hear(left := context.time_remaining())
-            return infer(reading.read(message), context, left)
+            return infer(reading.read(message) if isinstance(message, bytes) else message, context, left)
 
-        return self._unary(INFER, self._login.of_grpc, single)
+        return self._unary(INFER, who or self._login.of_grpc, single)
 
     def _unary(self, method: str, who: Who, answer: Answer) -> Answer:
         """The same, counted, and for whoever calls; what it raises becomes a status."""
@@ -96,12 +93,12 @@ class Interceptor(grpc.ServerInterceptor):
         if self._login.required:
             answer = _acting(who, answer)
 
-        def unary(message: bytes, context: grpc.ServicerContext) -> bytes:
+        def unary(message: Any, context: Any) -> bytes:
             start, code, response = time.perf_counter(), OK, b""
             try:
                 response = answer(message, context)
-                if not context.is_active():
-                    code = CANCELLED
+                told = context.code()
+                code = told.name if told else OK if context.is_active() else CANCELLED
             except Exception as error:  # noqa: BLE001 - nothing but a status leaves the server
                 status, details = refusal(error)
                 code = status.name

@@ -53,6 +53,10 @@ class Lookout:
             self.wanted, self._spare = self._most + 1, 0
             self.require()
 
+    def elsewhere(self, act: Callable[..., object], *args: object) -> None:
+        """In a thread that does not look."""
+        self._pool.submit(act, *args)
+
     def crowded(self) -> bool:
         """Whether there are enough without the one that asks: then it no longer counts."""
         with self._lock:

@@ -8,7 +8,7 @@ There is no public way to do so: what is imported here is what grpcio's own serv
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -28,17 +28,20 @@ Begin = Callable[[Exchange], object]
 class Polling:
     """Threads in place of the one that ``server.start()`` would start."""
 
-    def __init__(self, server: grpc.Server, threads: int, begin: Mapping[str, Begin]) -> None:
-        """``threads``: as many at most look for long. ``begin``: what takes the calls, by method.
+    def __init__(self, server: grpc.Server, threads: int, begin: Callable[[str, Any], Begin | None]) -> None:
+        """``threads``: as many at most look for long. ``begin``: what takes a method's calls, by its handler.
 
-        ``AttributeError`` or ``KeyError`` if the server is made otherwise than we know; it can still start.
+        ``AttributeError`` if the server is made otherwise than we know; it can still start.
         """
         state: Any = server._state  # type: ignore[attr-defined] # noqa: SLF001 - see above
-        self._queue, self._handlers = state.completion_queue, dict(state.registered_method_handlers)
-        for method in begin:
-            del self._handlers[method]
-        self._state = state
-        self._own = {method: (partial(self._came, method), act) for method, act in begin.items()}
+        self._queue, self._state = state.completion_queue, state
+        self._handlers: dict[str, Any] = {}
+        self._own: dict[str, tuple[Any, Begin]] = {}
+        for method, handler in state.registered_method_handlers.items():
+            if act := begin(method, handler):
+                self._own[method] = partial(self._came, method), act
+            else:
+                self._handlers[method] = handler
         self.lookout = Lookout(self._look, threads)
 
     def start(self) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
+from google.protobuf.message import DecodeError
 from msgspec import Struct
 
 from cloud_server.errors import BadInput
@@ -61,6 +62,9 @@ class Request(Struct, frozen=True):
     size: int
     """Bytes of it all."""
 
+    def __len__(self) -> int:
+        return self.size
+
     @property
     def id(self) -> str:
         """The caller's own name for it."""
@@ -104,6 +108,16 @@ def read(message: bytes) -> Request:
         raws,
         len(message),
     )
+
+
+def id_field(message: bytes) -> bytes:
+    """A request's id as it came; empty if that cannot be told."""
+    try:
+        found = b"".join(message[start:end] for tag, start, _, end in _fields(message) if tag == _ID)
+        pb.ModelInferRequest.FromString(found)
+    except (BadInput, DecodeError):
+        return b""
+    return found
 
 
 def check(message: bytes) -> None:

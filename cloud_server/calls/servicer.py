@@ -91,10 +91,11 @@ class InferenceServicer:
         ``left``: seconds that its caller waits. The response's parameters say which model did, how long it
         took, and what the time is.
         """
-        return writing.response(request, self._answering.answer(_question(request, context, left)))
+        question = _question(request, context, left, seated=True)
+        return writing.response(request, self._answering.answer(question))
 
     def _infer(self, request: Request, context: grpc.ServicerContext) -> bytes:
-        question = _question(request, context, context.time_remaining())
+        question = _question(request, context, context.time_remaining(), seated=False)
         return writing.streamed(request, self._answering.answer(question))
 
     def ModelStatistics(
@@ -137,8 +138,8 @@ class InferenceServicer:
         return pb.RepositoryModelUnloadResponse()
 
 
-def _question(request: Request, context: grpc.ServicerContext, left: float) -> Question:
-    call = parameters.call(request.wishes, left, context.is_active)
+def _question(request: Request, context: grpc.ServicerContext, left: float, *, seated: bool) -> Question:
+    call = parameters.call(request.wishes, left, context.is_active, seated=seated)
     return Question(request.head.asked, request.size, request.tensors, call)
 
 

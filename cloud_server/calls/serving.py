@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
+from operator import attrgetter
 from typing import Any
 
 import grpc
@@ -14,6 +15,8 @@ from cloud_server import listening, probes
 from cloud_server.access.callers import Login
 from cloud_server.access.rights import Rights
 from cloud_server.calls import front
+from cloud_server.calls.arrivals import Arrivals
+from cloud_server.calls.aside import Aside
 from cloud_server.calls.door import Door
 from cloud_server.calls.exchange import Exchange
 from cloud_server.calls.hall import Hall
@@ -31,6 +34,9 @@ from cloud_server.inference.repository import Repository
 from cloud_server.metrics import Meter
 from cloud_server.probes import Health
 from protos.inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
+
+COMING = 256 << 20
+"""Bytes that messages on slow ways may take together while they come."""
 
 
 @contextmanager
@@ -72,10 +78,17 @@ class Parts:
     handlers: Handlers
     interceptor: Interceptor
 
-    @property
-    def begin(self) -> dict[str, Callable[[Exchange], None]]:
-        """By method, what takes the calls that need no thread to wait in."""
-        return {INFER: self.singles.begin, STREAM: self.servicer.ModelStreamInfer.begin}
+    def begin(self, method: str, handler: Any) -> Callable[[Exchange], None] | None:
+        """What takes the calls of a method: no thread waits for what they send."""
+        if method == INFER:
+            return self.singles.begin
+        if method == STREAM:
+            begin: Callable[[Exchange], None] = self.servicer.ModelStreamInfer.begin
+            return begin
+        if handler.unary_unary is None:
+            return None
+        around: Any = self.interceptor.around(method, handler)
+        return Aside(around.unary_unary).begin
 
 
 def assemble(
@@ -88,14 +101,18 @@ def assemble(
     runs = config.server.threads or _runs(config.server.workers)
     most = runs + config.server.queue
     answering = Answering(catalogue.repository, runs, meter, rights, config)
-    hall = Hall[Any](runs)
+    room = answering.room
+    hall = Hall[Exchange](runs, room)
+    arrivals = Arrivals[Exchange](room, max(most, COMING // _largest(config, catalogue.repository)))
     answering.after(hall)
-    meter.under_way.append(hall)
-    door = Door(hall, 2 * runs, most, meter)
+    handlers = Handlers(most, room)
+    meter.under_way += hall, arrivals, handlers
+    door = Door(room, 2 * runs, meter)
     interceptor = Interceptor(meter, login, door)
     service = servicer(answering, company(catalogue, answering.statistics), meter, login)
-    singles = Singles(door, hall, interceptor.single(service.ModelInfer))
-    return Parts(login, catalogue, answering, service, singles, Handlers(most, hall), interceptor)
+    single = interceptor.single(service.ModelInfer, attrgetter("caller"))
+    singles = Singles(login.of_grpc, door, arrivals, hall, single)
+    return Parts(login, catalogue, answering, service, singles, handlers, interceptor)
 
 
 def _runs(workers: int) -> int:
@@ -138,12 +155,14 @@ def _rest(
     return serving.serve(config, servicer, answering, meter, login)
 
 
+def _largest(config: CloudConfig, repository: Repository) -> int:
+    """Bytes of a request."""
+    return max(repository.request_bytes, LARGEST if config.repository else 0)
+
+
 def _options(config: CloudConfig, repository: Repository) -> list[tuple[str, int]]:
     return [
-        (
-            "grpc.max_receive_message_length",
-            max(repository.request_bytes, LARGEST if config.repository else 0),
-        ),
+        ("grpc.max_receive_message_length", _largest(config, repository)),
         ("grpc.keepalive_time_ms", 60_000),  # an open stream of a client that is gone ends
         ("grpc.so_reuseport", listening.shared(config.server.port)),
     ]

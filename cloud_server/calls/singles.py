@@ -1,46 +1,77 @@
-"""Single calls: in by the door, read when it is their turn, answered where their message comes."""
+"""Single calls: in by the door, answered when their message is here and it is their turn."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import grpc
+from google.protobuf.message import DecodeError
 
+from cloud_server.access.callers import Caller
+from cloud_server.calls import reading
+from cloud_server.calls.arrivals import Arrivals
 from cloud_server.calls.door import Door, trailer
-from cloud_server.calls.exchange import Aborted, Exchange
-from cloud_server.calls.hall import Hall
+from cloud_server.calls.exchange import NO_MESSAGE, Exchange
+from cloud_server.calls.hall import Hall, Kind
+from cloud_server.errors import Expired, RequestError, Unauthenticated
+from cloud_server.inference.call import USUAL
 from cloud_server.refusal import refusal
 
-Answer = Callable[[bytes, Any], bytes]
+Answer = Callable[[Any, Any], bytes]
 """A message, and whose call it is -> the response; or the call is aborted."""
+Turns = Sequence[tuple[Exchange, Kind]]
+Who = Callable[[Any], Caller]
+"""``Unauthenticated`` if nobody knows."""
 
 
 class Singles:
     """Takes every call of a method."""
 
-    def __init__(self, door: Door, hall: Hall[Exchange], answer: Answer) -> None:
-        self._door, self._hall, self._answer = door, hall, answer
+    def __init__(
+        self, who: Who, door: Door, arrivals: Arrivals[Exchange], hall: Hall[Exchange], answer: Answer
+    ) -> None:
+        """``answer`` gets a ``reading.Request``, or the bytes of what is none, to say what is wrong."""
+        self._who, self._door, self._arrivals, self._hall = who, door, arrivals, hall
+        self._answer = answer
 
     def begin(self, call: Exchange) -> None:
         """Let it in, or refuse it unread."""
-        if full := self._door.closed():
+        try:
+            caller = call.caller = self._who(call)
+        except Unauthenticated as error:
+            self._refuse(call, error)
+            return
+        if full := self._door.closed(caller.identity):
             call.turn_away(*refusal(full), trailer(full))
-        else:
-            self._read(self._hall.enter(call))
-
-    def _read(self, call: Exchange | None) -> None:
-        """That, or the next one whose caller has not gone."""
-        while call and not call.is_active():
-            call = self._hall.leave()
-        if call:
-            call.receive(self._received)
+            return
+        for late in self._arrivals.expect(call, caller.identity):
+            self._refuse(late, Expired("the message took too long to come"))
+        call.receive(self._received)
 
     def _received(self, call: Exchange, message: bytes | None) -> None:
-        try:
-            if message is None:
-                call.refuse(grpc.StatusCode.UNIMPLEMENTED, "a single call is to have one message")
-            else:
-                call.finish(self._answer(message, call))
-        except Aborted:
-            call.finish()
-        finally:
-            self._read(self._hall.leave())
+        if not self._arrivals.arrived(call):
+            return
+        priority = USUAL
+        if message is not None:
+            try:
+                call.asked = request = reading.read(message)
+                priority = request.wishes.priority
+            except (RequestError, DecodeError):
+                call.asked = message
+        self._go_on(self._hall.enter(call, (call.caller.identity, priority)))
+
+    def _go_on(self, turns: Turns) -> None:
+        while turns:
+            (call, kind), *others = turns
+            for other in others:
+                call.apart(self._go_on, [other])
+            self._take(call)
+            turns = self._hall.leave(kind)
+
+    def _take(self, call: Exchange) -> None:
+        if call.asked is None:
+            call.refuse(*NO_MESSAGE)
+        elif call.is_active():
+            call.answer(self._answer, call.asked)
+
+    def _refuse(self, call: Exchange, error: RequestError) -> None:
+        self._door.refused(error)
+        call.refuse(*refusal(error))

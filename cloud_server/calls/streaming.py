@@ -19,12 +19,13 @@ from cloud_server.calls.reading import Request
 from cloud_server.errors import Full, RequestError
 from cloud_server.metrics import Called, Meter
 from cloud_server.refusal import refusal
+from cloud_server.room import Room
 
 METHOD = "ModelStreamInfer"
 CLOSING = grpc.StatusCode.UNAVAILABLE, "this server is stopping"
 OK = grpc.StatusCode.OK.name
 MOST = 128
-"""Streams open at once; any other is refused at once."""
+"""Streams open at once; any other is refused at once, but for a fair part of whoever has few."""
 
 Context = Any
 """``grpc.ServicerContext``, or an ``Exchange``."""
@@ -37,22 +38,22 @@ class Streams:
 
     def __init__(self, infer: Infer, meter: Meter, login: Login) -> None:
         self._infer, self._meter, self._login = infer, meter, login
-        self._open, self._closing = 0, False
+        self._room, self._closing = Room(MOST), False
         self._idle = dict[Context, Callable[[], object]]()
         self._lock = Lock()
         meter.under_way.append(self)
-        self.experimental_thread_pool = ThreadPoolExecutor(MOST + 1, "stream")  # grpc's name for it
+        self.experimental_thread_pool = ThreadPoolExecutor(2 * MOST + 1, "stream")  # grpc's name for it
 
     def __len__(self) -> int:
         """Requests that have come and are not answered yet."""
-        return self._open - len(self._idle)
+        return self._room.inside - len(self._idle)
 
     def begin(self, call: Exchange) -> None:
         """Responses in the order of the requests; it ends when what its caller has shown expires."""
         try:
             caller = self._enter(call)
-        except Exception as error:  # noqa: BLE001 - it is looked at there
-            self._fail(call, error)
+        except RequestError as error:
+            call.refuse(*refusal(error))
         else:
             self._go_on(caller, call)
 
@@ -60,35 +61,39 @@ class Streams:
         if not self._wakes(call):
             return
         if message is None:
-            self._end(call)
+            self._end(caller, call)
             return
         try:
             response = self._answer(message, caller, call)
-        except Exception as error:  # noqa: BLE001 - it is looked at there
-            self._fail(call, error)
+        except BaseException as error:
+            self._room.leave(caller.identity)
+            if not isinstance(error, RequestError):
+                raise
+            call.refuse(*refusal(error))
         else:
             self._go_on(caller, call, response)
 
     def _go_on(self, caller: Caller, call: Exchange, response: bytes | None = None) -> None:
-        if self._rests(call, partial(call.refuse, *CLOSING)):
+        if self._rests(call, partial(self._close, caller, call)):
             call.receive(partial(self._received, caller), response)
         else:
-            self._end(call, response)
+            self._end(caller, call, response)
 
-    def _end(self, call: Exchange, response: bytes | None = None) -> None:
-        self._leave()
+    def _end(self, caller: Caller, call: Exchange, response: bytes | None = None) -> None:
+        self._room.leave(caller.identity)
         call.finish(response)
 
-    def _fail(self, call: Exchange, error: Exception) -> None:
-        self._leave()
-        if not isinstance(error, RequestError):
-            raise error
-        call.refuse(*refusal(error))
+    def _close(self, caller: Caller, call: Exchange) -> None:
+        self._room.leave(caller.identity)
+        call.refuse(*CLOSING)
 
     def __call__(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
         """The same in a thread of grpcio's."""
         try:
             caller = self._enter(context)
+        except RequestError as error:
+            context.abort(*refusal(error))
+        try:
             while self._rests(context, context.cancel) and (message := next(requests, None)) is not None:
                 self._wakes(context)
                 yield self._answer(message, caller, context)
@@ -96,7 +101,7 @@ class Streams:
             context.abort(*refusal(error))
         finally:
             self._wakes(context)
-            self._leave()
+            self._room.leave(caller.identity)
 
     def close(self) -> None:
         """What is being answered still is; then every stream ends."""
@@ -108,17 +113,12 @@ class Streams:
         self.experimental_thread_pool.shutdown(wait=False)
 
     def _enter(self, call: Context) -> Caller:
-        with self._lock:
-            self._open += 1
         caller = self._login.of_grpc(call)
-        if self._open > MOST:
+        if self._room.full(caller.identity):
             self._meter.shed_by["streams"].inc()
-            raise Full(f"{MOST} streams are open: send single calls")
+            raise Full(f"{self._room.inside} streams are open: send single calls")
+        self._room.enter(caller.identity)
         return caller
-
-    def _leave(self) -> None:
-        with self._lock:
-            self._open -= 1
 
     def _rests(self, call: Context, end: Callable[[], object]) -> bool:
         """Whether it may wait for its next request, until which ``end`` ends it."""
@@ -147,7 +147,8 @@ class Streams:
             response = self._infer(request, context)
         except Exception as error:  # noqa: BLE001 - nothing but a status leaves the server
             status, details = refusal(error)
-            code, response = status.name, writing.refused(request, status, details, dict(door.trailer(error)))
+            of = request.id_field if request else reading.id_field(message)
+            code, response = status.name, writing.refused(of, status, details, dict(door.trailer(error)))
         self._meter.request_of(METHOD, code).inc()
         self._meter.called(Called(METHOD, len(message), len(response), time.perf_counter() - start))
         return response

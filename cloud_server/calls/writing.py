@@ -54,10 +54,10 @@ def streamed(request: Request, answer: Answer) -> bytes:
     return b"".join((_INFERRED, _length(len(whole)), whole))
 
 
-def refused(request: Request | None, code: StatusCode, details: str, hints: Facts) -> bytes:
-    """A ``ModelStreamInferResponse`` that says why a request, if it could be read, is not answered."""
+def refused(id_field: bytes, code: StatusCode, details: str, hints: Facts) -> bytes:
+    """A ``ModelStreamInferResponse`` that says why the request of this id is not answered."""
     said = pb.ModelStreamInferResponse(error_message=f"{code.name}: {details}")
-    said.infer_response.id = request.id if request else ""
+    said.infer_response.MergeFromString(id_field)
     _say(said.infer_response, hints)
     return said.SerializeToString()
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from threading import Lock
 from typing import Protocol
 
 from msgspec import Struct
@@ -18,6 +19,7 @@ from cloud_server.inference.sizing import Run
 from cloud_server.inference.statistics import Answered, Ran, Statistics
 from cloud_server.inference.turns import Turns
 from cloud_server.metrics import Meter
+from cloud_server.room import Room
 from protos import timing
 from protos.codec import Tensor
 
@@ -35,13 +37,10 @@ class Answer(Struct, frozen=True):
 
 
 class Before(Protocol):
-    """Where requests wait before they are read."""
+    """Where requests wait before they come here."""
 
     wanted: int
-    """To be read and answered at once."""
-
-    def unread(self) -> int:
-        """So many wait."""
+    """To be answered at once, of each kind."""
 
 
 class Answering:
@@ -51,10 +50,11 @@ class Answering:
         self, repository: Repository, runs: int, meter: Meter, rights: Rights, config: CloudConfig
     ) -> None:
         self.repository, self.statistics, self._meter = repository, Statistics(meter), meter
-        self.rights, self.runs, self._most = rights, runs, config.server.queue
-        self._widest, self._mixed = 1, False
+        self.rights, self.runs = rights, runs
+        self._widest, self._lock = 1, Lock()
         self._before: Before | None = None
-        self._turns = Turns(runs, self._ran, self._most)
+        self.room = Room(runs + config.server.queue, runs)
+        self._turns = Turns(runs, self._ran, self.room)
 
     def answer(self, question: Question) -> Answer:
         """``RequestError`` or ``CodecError`` says what is wrong with it."""
@@ -78,23 +78,20 @@ class Answering:
         return Answer(model.card, outputs, timing.facts(done.run.began - read, done.run.seconds))
 
     def after(self, before: Before) -> None:
-        """Requests wait there before they are read.
-
-        Wanted at once are one, or as many as share it, for each run; all, where there is an order to keep.
-        """
-        self._before, self._turns.unread = before, before.unread
+        """Requests wait there before they come: wanted are one for each run, or as many as share it."""
+        self._before = before
 
     def before_waiting(self, waits: Callable[[], None]) -> None:
         """Call this in every thread that is going to wait for its turn."""
         self._turns.waits = waits
 
-    def _ran(self, model: Model, run: Run, mixed: bool) -> None:  # noqa: FBT001 - as Turns tells it
+    def _ran(self, model: Model, run: Run) -> None:
         sizing = model.sizing
-        if sizing.room != self._widest or mixed != self._mixed:
-            self._mixed, self._widest = mixed, max(it.sizing.room for it in (model, *self.repository))
-            some = self.runs if self._widest == 1 else (self.runs + 1) * self._widest
-            if self._before:
-                self._before.wanted = self.runs + self._most if mixed else some
+        if sizing.room != self._widest:
+            with self._lock:
+                self._widest = max(it.sizing.room for it in (model, *self.repository))
+                if self._before:
+                    self._before.wanted = self.runs if self._widest == 1 else (self.runs + 1) * self._widest
         self.statistics.ran(Ran(model.card, run, sizing.limit))
 
 

@@ -4,6 +4,9 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+USUAL = 2
+"""Priority of a call that says nothing of it: there is one before it, and any number behind it."""
+
 
 class Call(Struct, frozen=True):
     """Who asks, until when, and how urgently."""
@@ -12,7 +15,9 @@ class Call(Struct, frozen=True):
     """Of the certificate or token; ``None`` if the caller has shown none."""
     deadline: float | None = None
     """On the monotonic clock; ``None``: whenever."""
-    priority: int = 0
-    """0: normal; a larger one comes later."""
+    priority: int = USUAL
+    """1 comes first."""
+    seated: bool = False
+    """Whether it has a place among those who wait already."""
     alive: Callable[[], bool] = lambda: True
     """Whether its caller still waits, as far as can be known."""

@@ -4,7 +4,6 @@ Fair is by what is asked, not by how often: each identity's requests are numbere
 after another, and the lowest number goes first. Who has not asked for long begins where the others are.
 """
 
-import time
 from bisect import bisect_left, insort
 from collections.abc import Container
 from dataclasses import dataclass, field
@@ -13,9 +12,6 @@ from threading import Lock
 
 from cloud_server.inference.call import Call
 from cloud_server.inference.model import Done, Work
-
-MIXED = 1.0
-"""Seconds for which it counts that those in line have differed."""
 
 _ORDER = attrgetter("order")
 
@@ -52,35 +48,19 @@ class Line:
         """In order."""
         self._reached: dict[str | None, float] = {}
         self._now, self._count = 0.0, 0
-        self._last: object = None
-        self._mixed_until = 0.0
 
     def push(self, job: Job) -> None:
         """To the place that is its own."""
-        call = job.call
-        at = max(self._now, self._reached.get(call.identity, 0.0))
-        self._count += 1
-        job.order = call.priority, at, self._count
-        self._reached[call.identity] = at + job.cost
-        self.passed(call)
+        _, at, self._count = job.order = self._order(job)
+        self._reached[job.call.identity] = at + job.cost
         insort(self.jobs, job, key=_ORDER)
-
-    def passed(self, call: Call) -> None:
-        """It was here, if only in passing."""
-        kind = call.identity, call.priority
-        if self._last != kind:
-            self._mixed_until = time.monotonic() + MIXED if self._last else 0.0
-            self._last = kind
 
     def ahead(self, job: Job) -> float:
         """Seconds of work that come before it, if it were to come in now."""
-        priority = job.call.priority
-        return sum(it.cost for it in self.jobs if it.call.priority <= priority)
+        return sum(it.cost for it in self.jobs[: bisect_left(self.jobs, self._order(job), key=_ORDER)])
 
-    @property
-    def mixed(self) -> bool:
-        """Whether those in line have lately differed in who they are, or in priority."""
-        return time.monotonic() < self._mixed_until
+    def _order(self, job: Job) -> tuple[int, float, int]:
+        return job.call.priority, max(self._now, self._reached.get(job.call.identity, 0.0)), self._count + 1
 
     def pop(self, but: Container[object] = ()) -> Job | None:
         """Whose turn it is, kinds that are excepted aside."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from cloud_server.access import callers
 from cloud_server.errors import BadInput, NotOffered
-from cloud_server.inference.call import Call
+from cloud_server.inference.call import USUAL, Call
 
 Parameters = Mapping[str, Any]
 """bool, int, float or str by name."""
@@ -31,19 +31,26 @@ class Wishes(NamedTuple):
     priority: int
 
 
-NONE = Wishes(math.inf, 0)
+NONE = Wishes(math.inf, USUAL)
 
 
 def wishes(parameters: Parameters) -> Wishes:
-    """``timeout`` is in microseconds, 0 for none. ``BadInput`` if it is no number."""
-    return Wishes(number(parameters, "timeout") / 1e6 or math.inf, number(parameters, "priority"))
+    """``timeout`` is in microseconds; of either 0 says nothing. ``BadInput`` if it is no number."""
+    timeout, priority = number(parameters, "timeout"), number(parameters, "priority")
+    return Wishes(timeout / 1e6 or math.inf, priority or USUAL)
 
 
-def call(wishes: Wishes, left: float = math.inf, alive: Callable[[], bool] = lambda: True) -> Call:
+def call(
+    wishes: Wishes,
+    left: float = math.inf,
+    alive: Callable[[], bool] = lambda: True,
+    *,
+    seated: bool = False,
+) -> Call:
     """As its caller wishes, who is the current one. ``left``: seconds that the transport gives it."""
     least = min(wishes.timeout, left)
     deadline = time.monotonic() + least if least < FOREVER else None
-    return Call(callers.current().identity, deadline, wishes.priority, alive)
+    return Call(callers.current().identity, deadline, wishes.priority, seated, alive)
 
 
 def classes(parameters: Parameters) -> int:

@@ -14,20 +14,19 @@ from cloud_server.inference.call import Call
 from cloud_server.inference.line import Job, Line
 from cloud_server.inference.model import Done, Model, Work
 from cloud_server.inference.sizing import Run
+from cloud_server.room import Room
 
-Told = Callable[[Model, Run, bool], object]
-"""A model has run, and whether there has lately been an order to keep: several callers, or priorities."""
+Told = Callable[[Model, Run], object]
+"""A model has run."""
 
 
 class Turns:
     """Any number of threads may ask."""
 
-    def __init__(self, runs: int, told: Told, most: int = 1 << 20) -> None:
-        """``most``: requests that may wait."""
+    def __init__(self, runs: int, told: Told, room: Room) -> None:
+        """``room``: for those that come here, and have no place there yet."""
         self._free, self._told, self._spare = runs, told, 0
-        self._runs, self._most = runs, most
-        self.unread: Callable[[], int] = lambda: 0
-        """Requests that wait before they get here: there is room for both together."""
+        self._runs, self._room = runs, room
         self.waits: Callable[[], None] = lambda: None
         """To be called by who is going to wait."""
         self._line, self._gathering = Line(), set[object]()
@@ -37,9 +36,20 @@ class Turns:
     def run(self, work: Work, call: Call) -> Done:
         """Once it is its turn. ``Expired`` or ``Gone`` if that does not come in time for its caller.
 
-        ``Full`` at once, if it is clear that it will not.
+        ``Full`` at once, if it is clear that it will not, or there is no room.
         """
-        if self._at_once(work, call):
+        if call.seated:
+            return self._run(work, call)
+        if self._room.full(call.identity):
+            raise Full(f"{self._room.inside} requests are waiting", pause(self._room.wait(call.identity)))
+        self._room.enter(call.identity)
+        try:
+            return self._run(work, call)
+        finally:
+            self._room.leave(call.identity)
+
+    def _run(self, work: Work, call: Call) -> Done:
+        if self._at_once(work):
             outcome = self._alone(work, call)
         else:
             job = self._queue(work, call)
@@ -48,12 +58,11 @@ class Turns:
             raise outcome
         return outcome
 
-    def _at_once(self, work: Work, call: Call) -> bool:
+    def _at_once(self, work: Work) -> bool:
         """Whether a run is free and nobody is before it: then that run is its own."""
         with self._lock:
             if self._free <= self._spare or self._line.jobs or self._gathering or work.model.delay:
                 return False
-            self._line.passed(call)
             self._free -= 1
             return True
 
@@ -65,17 +74,15 @@ class Turns:
     def _queue(self, work: Work, call: Call) -> Job:
         job = Job(work, call)
         with self._lock:
-            self._require_room(job)
+            self._require_time(job)
             self._line.push(job)
             self._hand_on()
         return job
 
-    def _require_room(self, job: Job) -> None:
+    def _require_time(self, job: Job) -> None:
         if self._free > self._spare:
             return
         wait = self._line.ahead(job) / self._runs
-        if len(self._line.jobs) + self.unread() >= self._most:
-            raise Full(f"{self._most} requests are waiting", pause(wait))
         deadline = job.call.deadline
         if deadline is not None and time.monotonic() + wait > deadline:
             raise Late(f"its turn would come in {wait:.3f} s, too late", pause(wait))
@@ -112,9 +119,8 @@ class Turns:
             self._spare = int(model.sizing.shares and self._runs > 1)  # with whom, if nobody were in line?
             if self._line.jobs or self._gathering:
                 self._hand_on()
-            mixed = self._line.mixed
         for run in runs:
-            self._told(model, run, mixed)
+            self._told(model, run)
 
     def _gather(self, leader: Job) -> list[Job]:
         """What is to share the run, whose model is that of the first one; empty if nobody is left to wait."""

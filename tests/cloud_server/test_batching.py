@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
+from msgspec.structs import replace
 
 from cloud_server.errors import BadInput, Expired, Gone
 from cloud_server.inference.call import Call
 from cloud_server.inference.model import Done, Model
 from cloud_server.inference.turns import Turns
+from cloud_server.room import Room
 from deploy.demo.processes import wait_until
 from protos import codec
 from protos import inference_pb2 as pb
@@ -41,7 +43,7 @@ def shared(path: Path) -> tuple[Model, Watched]:
 
 
 def fresh(runs: int = 1) -> Turns:
-    return Turns(runs, lambda _model, _run, _mixed: None)
+    return Turns(runs, lambda _model, _run: None, Room(1000))
 
 
 def ask(turns: Turns, model: Model, numbers: list[int], **call: Any) -> Done:
@@ -74,7 +76,7 @@ requests = some.lists(
     some.tuples(
         some.lists(some.integers(1, 99), min_size=1, max_size=9),
         some.sampled_from(["good", "good", "good", "bad", "gone", "expired"]),
-        some.integers(0, 1),
+        some.integers(1, 2),
         some.sampled_from([None, "a", "b"]),
     ),
     max_size=12,
@@ -105,7 +107,7 @@ def test_each_gets_its_own_answer(shared: tuple[Model, Watched], asked: list[Any
     in_order = sorted(turns._line.jobs, key=lambda job: job.order[2])
     for job, (_, fate, *_) in zip(in_order, asked, strict=True):
         if fate == "expired":
-            job.call = Call(deadline=0.0)
+            job.call = replace(job.call, deadline=0.0)
     session.free.set()
     for wait, (numbers, fate, *_) in zip(waits, asked, strict=True):
         found = wait()
@@ -159,7 +161,7 @@ def test_the_urgent_go_first(shared: tuple[Model, Watched]) -> None:
     model, session = shared
     turns = fresh()
     held(session, turns, model)
-    asked = [([1] * 8, {"priority": 2}), ([2] * 8, {}), ([3] * 8, {"priority": 1})]
+    asked = [([1] * 8, {"priority": 4}), ([2] * 8, {}), ([3] * 8, {"priority": 3})]
     waits = queued(turns, model, *asked)
     session.free.set()
     for wait in waits:

@@ -1,14 +1,12 @@
 """More is asked than can be answered: refused at once, unread, and those who are let in are answered."""
 
 import time
-from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import wait
 from contextlib import contextmanager
 from functools import partial
 from math import inf
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import grpc
@@ -16,18 +14,20 @@ import numpy as np
 import pytest
 
 from cloud_server.backoff import PAUSE
+from cloud_server.calls.arrivals import MOMENT, Arrivals
+from cloud_server.calls.arrivals import PATIENCE as LONGEST
 from cloud_server.calls.door import PUSHBACK, Door
 from cloud_server.calls.hall import Hall
 from cloud_server.calls.handlers import Handlers
 from cloud_server.errors import Late, Overloaded
-from cloud_server.inference.call import Call
 from cloud_server.metrics import Meter
+from cloud_server.room import Room
 from cloud_server.server import Running
 from deploy.demo.processes import wait_until
 from protos import codec
 from protos import inference_pb2 as pb
 from protos.inference_pb2_grpc import GRPCInferenceServiceStub
-from tests.cloud_server.batches import beside, look_up, watched, work
+from tests.cloud_server.batches import beside, look_up, watched
 from tests.cloud_server.conftest import Serve
 from tests.cloud_server.test_batching import ask, fresh, held, queued
 from tests.cloud_server.test_rest import ask as post
@@ -145,7 +145,7 @@ def test_a_late_one_that_is_urgent_is_not_late(tmp_path: Path) -> None:
     model, session = watched(look_up(tmp_path / "look_up.onnx"))
     turns = fresh()
     held(session, turns, model)
-    queued(turns, model, ([1], {"priority": 1}))
+    queued(turns, model, ([1], {"priority": 3}))
     model.sizing.seconds = 100.0
     urgent = beside(partial(ask, turns, model, [2], deadline=time.monotonic() + 50))
     assert wait_until(lambda: len(turns._line.jobs) == 2, 20)
@@ -153,26 +153,17 @@ def test_a_late_one_that_is_urgent_is_not_late(tmp_path: Path) -> None:
     assert urgent().outputs["y"].tolist() == [4]
 
 
-class Busy:
-    """A hall with so many calls inside, which would take one more so long."""
+class Busy(Room):
+    """A room with so many calls inside, which would take one more so long."""
 
     def __init__(self, inside: int, wait: float) -> None:
-        self.inside, self.wait = inside, wait
+        super().__init__(10)
+        self._wait = wait
+        for _ in range(inside):
+            self.enter(None)
 
-
-class Inside:
-    """A call that is being answered, until this is left."""
-
-    def __init__(self, handlers: Handlers) -> None:
-        self._go = Event()
-        self._call = handlers.submit(self._go.wait, 30)
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
-        self._go.set()
-        self._call.result(30)
+    def wait(self, _: str | None) -> float:
+        return self._wait
 
 
 @pytest.mark.parametrize(
@@ -189,66 +180,118 @@ class Inside:
 def test_the_door_asks_whether_there_is_room_and_time(
     inside: int, wait: float, left: float, found: type
 ) -> None:
-    door: Any = Door(Busy(inside, wait), 2, 10, Meter())  # type: ignore[arg-type] # as much as is asked of it
+    door: Any = Door(Busy(inside, wait), 2, Meter())
     for _ in range(9):
         door.hear(left)
     door.hear(0.001)  # one in a hurry does not close the door to all
-    closed: Any = door.closed()
+    closed: Any = door.closed(None)
     pushback = closed.pushback if closed else inf
     assert pushback >= max(PAUSE, wait)
     assert isinstance(closed, found)
 
 
-def test_threads_at_work_are_as_many_as_are_wanted() -> None:
-    go, started = Event(), deque[int]()
-
-    def work(number: int) -> int:
-        started.append(number)
-        go.wait(30)
-        return number
-
-    hall = Hall[Any](2)
-    with Handlers(8, hall) as handlers:
-        calls = [handlers.submit(work, number) for number in range(5)]
-        assert wait_until(lambda: len(started) == 2, 20)
-        assert len(hall) == 5
-        hall.wanted = 8
-        calls.append(handlers.submit(work, 5))
-        assert wait_until(lambda: len(started) == 3, 20)
-        go.set()
-        assert [call.result(30) for call in calls] == list(range(6))
-        assert list(started)[:2] == [0, 1]
-        assert wait_until(lambda: len(hall) == 0, 20)
+def test_of_a_kind_as_many_are_answered_as_are_wanted() -> None:
+    room = Room(100)
+    hall, mine, other = Hall[int](2, room), ("a", 0), ("b", 0)
+    for who in "aaaaaaab":
+        room.enter(who)
+    for number in range(6):
+        assert list(hall.enter(number, mine)) == ([(number, mine)] if number < 2 else [])
+    assert [*hall.leave(mine), *hall.leave(mine)] == [(2, mine), (3, mine)]
+    assert hall.enter(6, other) == [(4, mine), (5, mine), (6, other)], "nobody waits behind others"
+    hall.wanted = 1
+    assert list(hall.enter(7, mine)) == []
+    assert [list(hall.leave(mine)) for _ in range(3)] == [[], [], [(7, mine)]]
+    assert [list(hall.leave(kind)) for kind in (mine, other, mine)] == [[], [], []]
+    assert len(hall) == room.inside == 0
 
 
 def test_a_bad_moment_does_not_close_the_door_for_good() -> None:
-    hall = Hall[Any](1)
-    with Handlers(1, hall) as handlers:
-        door = Door(hall, 0, 100, Meter())
-        door.hear(1.0)
-        hall._pace = 60.0
-        with Inside(handlers):
-            assert door.closed()
-        for _ in range(100):
-            handlers.submit(int).result(30)
-        with Inside(handlers):
-            assert not door.closed()
+    room = Room(100)
+    door = Door(room, 0, Meter())
+    door.hear(1.0)
+    room._pace = 60.0
+    room.enter(None)
+    assert door.closed(None)
+    for _ in range(100):
+        room.leave(None)
+        room.enter(None)
+    assert not door.closed(None)
 
 
-def test_a_call_that_fails_takes_no_thread_with_it() -> None:
-    with Handlers(1, Hall(1)) as handlers:
-        calls = [handlers.submit(lambda: 1 // 0) for _ in range(3)]
+def test_how_long_one_waits_is_learnt_from_how_fast_they_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, room = Clock(), Room(1000, 2)
+    monkeypatch.setattr("cloud_server.room.time.perf_counter", clock)
+    for _ in range(200):
+        room.enter("flood")
+    for _ in range(150):
+        clock.now += 0.1
+        room.leave("flood")
+    assert room.wait("flood") == pytest.approx(50 * 0.1, rel=0.05)
+    assert room.wait("other") == pytest.approx(2 * 0.1, rel=0.05)
+
+
+def test_who_has_little_inside_finds_room_where_another_has_taken_all() -> None:
+    room = Room(8)
+    for _ in range(8):
+        assert not room.full("flood")
+        room.enter("flood")
+    assert room.full("flood")
+    for _ in range(4):
+        assert not room.full("other")
+        room.enter("other")
+    assert room.full("other")
+    for number in range(4):
+        room.enter(str(number))
+    assert all(map(room.full, ("flood", "other", "0", "newcomer"))), "there is never twice as many"
+    for _ in range(8):
+        room.leave("flood")
+    assert not room.full("newcomer")
+
+
+class Clock:
+    """A clock that somebody sets."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_call_that_is_slow_to_come_has_no_place_in_the_room() -> None:
+    clock, room = Clock(), Room(8)
+    arrivals = Arrivals[str](room, 2, clock)
+    assert not arrivals.expect("slow", "a")
+    clock.now = MOMENT / 2
+    assert not arrivals.expect("soon", "a")
+    assert (room.inside, len(arrivals)) == (2, 2)
+    clock.now = MOMENT * 1.2
+    assert not arrivals.expect("later", "b")
+    assert (room.inside, len(arrivals)) == (2, 3)
+    assert arrivals.arrived("soon")
+    assert arrivals.arrived("slow")
+    assert not arrivals.arrived("slow")
+    assert (room.inside, len(arrivals)) == (3, 1)
+
+
+def test_of_those_that_are_slow_to_come_the_oldest_are_let_go() -> None:
+    clock, room = Clock(), Room(8)
+    arrivals = Arrivals[int](room, 2, clock)
+    for number in range(4):
+        clock.now = number
+        assert list(arrivals.expect(number, None)) == ([0] if number == 3 else [])
+    assert not arrivals.arrived(0)
+    clock.now = 2 + LONGEST
+    assert list(arrivals.expect(4, None)) == [1]
+    assert arrivals.arrived(2)
+    assert arrivals.arrived(4)
+
+
+def test_threads_of_another_server_are_counted() -> None:
+    room = Room(8)
+    with Handlers(1, room) as handlers:
+        calls = [handlers.submit(lambda: room.inside // 0) for _ in range(3)]
         wait(calls, 30)
         assert [type(call.exception()) for call in calls] == [ZeroDivisionError] * 3
-        assert handlers.submit(lambda: 1).result(30) == 1
-
-
-def test_where_several_ask_all_are_read(tmp_path: Path) -> None:
-    model, session = watched(look_up(tmp_path / "look_up.onnx"))
-    turns = fresh()
-    held(session, turns, model)
-    queued(turns, model, ([1], {}), ([2], {}))
-    assert not turns._line.mixed
-    beside(partial(turns.run, work(model, [3]), Call(identity="other")))
-    assert wait_until(lambda: turns._line.mixed, 20)
-    session.free.set()
+        assert handlers.submit(lambda: room.inside).result(30) == 1
+    assert room.inside == 0

@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,11 +17,14 @@ from cloud_server import config, listening
 from cloud_server.access.callers import Login
 from cloud_server.access.rights import Rights
 from cloud_server.calls import front
+from cloud_server.calls.arrivals import Arrivals
 from cloud_server.calls.door import Door
+from cloud_server.calls.exchange import Exchange
 from cloud_server.calls.hall import Hall
 from cloud_server.calls.handlers import Handlers
-from cloud_server.calls.interceptors import INFER, STREAM, Interceptor
+from cloud_server.calls.interceptors import Interceptor
 from cloud_server.calls.servicer import InferenceServicer
+from cloud_server.calls.serving import Parts
 from cloud_server.calls.singles import Singles
 from cloud_server.errors import UnknownModel
 from cloud_server.inference.catalogue import Catalogue
@@ -31,6 +35,7 @@ from cloud_server.inference.repository import Repository
 from cloud_server.inference.statistics import Statistics
 from cloud_server.metrics import Meter
 from cloud_server.rest import serving as rest
+from cloud_server.room import Room
 from protos import inference_pb2 as pb
 from protos.inference_pb2_grpc import GRPCInferenceServiceStub, add_GRPCInferenceServiceServicer_to_server
 from tests.cloud_server.process import PATIENCE
@@ -83,18 +88,17 @@ def whoami(**flags: object) -> Iterator[Whoami]:
     mirror: Any = Mirror(Rights(settings.access, named=login.required, meter=meter))
     catalogue = Catalogue(mirror.repository, None, _none)
     servicer = InferenceServicer(mirror, Alone(catalogue, Statistics(meter)), meter, login)
-    hall = Hall[Any](4)
-    door = Door(hall, 4, 100, meter)
+    room = Room(100)
+    door = Door(room, 4, meter)
     interceptor = Interceptor(meter, login, door)
-    begin = {
-        INFER: Singles(door, hall, interceptor.single(servicer.ModelInfer)).begin,
-        STREAM: servicer.ModelStreamInfer.begin,
-    }
-    with Handlers(4, hall) as pool:
+    single = interceptor.single(servicer.ModelInfer, attrgetter("caller"))
+    singles = Singles(login.of_grpc, door, Arrivals(room, 100), Hall[Exchange](4, room), single)
+    parts = Parts(login, catalogue, mirror, servicer, singles, Handlers(4, room), interceptor)
+    with parts.handlers as pool:
         server = grpc.server(pool, interceptors=[interceptor])
         add_GRPCInferenceServiceServicer_to_server(servicer, server)
         port = listening.open_port(server, settings, login.certificates, meter.handshakes.labels("grpc").inc)
-        front.start(server, begin, 4, lambda _: None)
+        front.start(server, parts.begin, 4, lambda _: None)
         try:
             with rest.serve(settings, servicer, mirror, meter, login) as url:
                 yield Whoami(port, int(url.rpartition(":")[2]), meter)
