@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from cloud_server.access.callers import NOBODY, OPEN, Acting, Caller, Login
+from cloud_server.backoff import pause
 from cloud_server.calls.servicer import SERVICE
 from cloud_server.errors import (
     BadInput,
@@ -49,6 +50,8 @@ _HTTP = {
 """The status over HTTP of one over gRPC; 500 for any other."""
 _BY_ERROR: dict[type[Exception], int] = {TooLarge: 413, Full: 503, Late: 503}
 """Where gRPC has one status for what are two over HTTP."""
+MOST = 64
+"""Requests under way at once, health apart; any other is refused at once, unread."""
 PATIENCE = 30.0
 """Seconds that a body may take to come: who says that it is longer than it is holds a place for no longer."""
 _SPLIT = "Inference-Header-Content-Length"
@@ -94,7 +97,7 @@ class Rest:
         self, servicer: Any, answering: Answering, meter: Meter, pool: Executor, login: Login
     ) -> None:
         self._servicer, self._answering, self._meter, self._pool = servicer, answering, meter, pool
-        self._login = login
+        self._login, self._places = login, asyncio.Semaphore(MOST)
 
     async def infer(self, request: Request) -> Response:
         """One inference; the facts of the answer are headers."""
@@ -161,9 +164,21 @@ class Rest:
         self._meter.received.inc(size)
         return b"".join(parts)
 
+    async def _placed(self, answer: Handler, request: Request) -> Response:
+        """The same, if there is room."""
+        if self._places.locked():
+            self._meter.shed_by["queue"].inc()
+            raise Full(f"{MOST} requests are under way", pause(0))
+        async with self._places:
+            return await answer(request)
+
     def counted(self, method: str, answer: Handler) -> Handler:
         """The same for whoever calls, counted, with an error turned into its status."""
-        who = _nobody if f"/{SERVICE}/{method}" in OPEN else self._login.of_http
+        who: Callable[[Mapping[str, Any]], Caller] = self._login.of_http
+        if f"/{SERVICE}/{method}" in OPEN:
+            who = _nobody
+        else:
+            answer = partial(self._placed, answer)
 
         async def counted(request: Request) -> Response:
             start, meter, code = time.perf_counter(), self._meter, grpc.StatusCode.OK

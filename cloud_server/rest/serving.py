@@ -15,9 +15,6 @@ from cloud_server.inference.answering import Answering
 from cloud_server.listening import address, require_free, require_private, shared
 from cloud_server.metrics import Meter
 
-MOST = 64
-"""Requests at once; any other is refused at once, by a 503."""
-
 log = logging.getLogger(__name__)
 
 
@@ -30,11 +27,12 @@ def serve(
     check(config, settings)
     import uvicorn
 
-    from cloud_server.rest.app import app
+    from cloud_server.rest import connection
+    from cloud_server.rest.app import MOST, app
 
     host, family = settings.host, socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with (
-        ThreadPoolExecutor(MOST, "rest") as pool,
+        ThreadPoolExecutor(MOST + 1, "rest") as pool,
         socket.create_server(
             (host, settings.port), family=family, reuse_port=shared(settings.port)
         ) as listener,
@@ -43,13 +41,13 @@ def serve(
         options = uvicorn.Config(
             app(servicer, answering, meter, pool, login),
             access_log=False,
-            http=_protocol(),
+            http=connection.Connection,
             lifespan="off",
-            limit_concurrency=MOST,
             log_config=None,
             loop="asyncio",
             server_header=False,
             timeout_graceful_shutdown=round(config.server.grace),
+            timeout_keep_alive=connection.SILENCE,
             ws="none",
         )
         options.load()
@@ -78,17 +76,3 @@ def check(config: CloudConfig, settings: Rest) -> None:
         raise StartError("[rest] needs starlette and uvicorn: pip install 'tidegate[rest]'") from None
     require_private(config, "rest", settings.host)
     require_free("rest", settings.host, settings.port)
-
-
-def _protocol() -> type[Any]:
-    """HTTP/1.1 that tells the application what certificate the caller has."""
-    from uvicorn.protocols.http.h11_impl import H11Protocol
-
-    class Protocol(H11Protocol):
-        def connection_made(self, transport: Any) -> None:
-            encrypted = transport.get_extra_info("ssl_object")
-            shown = encrypted and encrypted.getpeercert(binary_form=True)
-            self.app_state = {**self.app_state, "certificate": shown}
-            super().connection_made(transport)
-
-    return Protocol
