@@ -48,12 +48,14 @@ class InferenceServicer:
         self.RepositoryModelLoad = aside(self._load, loads)
         self.RepositoryModelUnload = aside(self._unload, loads)
         self.ModelStreamInfer = Streams(self._infer, meter, login)
+        self.ready = True
+        """The port opens when the models are warm; not any more once the server stops."""
 
     def ServerLive(self, _: pb.ServerLiveRequest, __: grpc.ServicerContext) -> pb.ServerLiveResponse:
         return pb.ServerLiveResponse(live=True)
 
     def ServerReady(self, _: pb.ServerReadyRequest, __: grpc.ServicerContext) -> pb.ServerReadyResponse:
-        return pb.ServerReadyResponse(ready=True)  # the port opens when the models are warm
+        return pb.ServerReadyResponse(ready=self.ready)
 
     def ModelReady(self, request: pb.ModelReadyRequest, _: grpc.ServicerContext) -> pb.ModelReadyResponse:
         """A model that is not here is not ready: no error, as with Triton."""

@@ -43,7 +43,7 @@ COMING = 256 << 20
 def serve(config: CloudConfig, meter: Meter, company: Company = Alone) -> Iterator[tuple[str, Catalogue]]:
     """Answer while inside; gives the address and the models.
 
-    On leaving: say not serving, answer what is under way, stop.
+    On leaving: say not serving, answer what is under way, over gRPC and HTTP at once, stop.
     """
     parts = assemble(config, meter, company)
     login, catalogue, servicer = parts.login, parts.catalogue, parts.servicer
@@ -58,10 +58,14 @@ def serve(config: CloudConfig, meter: Meter, company: Company = Alone) -> Iterat
             front.start(server, parts.begin, parts.answering.runs, parts.answering.before_waiting)
             try:
                 with _rest(config, servicer, parts.answering, meter, login):
-                    yield listening.address(config.server.host, port), catalogue
+                    try:
+                        yield listening.address(config.server.host, port), catalogue
+                    finally:
+                        health.withdraw()
+                        servicer.ready = False
+                        servicer.ModelStreamInfer.close()
+                        server.stop(config.server.grace)  # it drains while the other does
             finally:
-                health.withdraw()
-                servicer.ModelStreamInfer.close()
                 server.stop(config.server.grace).wait()
                 repository.stop()
 
