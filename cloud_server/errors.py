@@ -21,6 +21,7 @@
        ├─ Overloaded         RESOURCE_EXHAUSTED
        │  └─ Full            the same; 503 over HTTP
        │     └─ Late
+       ├─ Stopping           UNAVAILABLE
        └─ NotOffered         UNIMPLEMENTED
     protos: SettingsError, ArtifactError, NoPillow           as a StartError
     protos: CodecError, ImageError, protobuf's DecodeError   INVALID_ARGUMENT
@@ -142,6 +143,13 @@ class Full(Overloaded):
 
 class Late(Full):
     """Its turn would come when its caller waits no longer."""
+
+
+class Stopping(RequestError):
+    """The server ends before the answer is there."""
+
+    def __init__(self) -> None:
+        super().__init__("the server stops: ask again, or another one")
 
 
 class NotOffered(RequestError):

@@ -23,6 +23,7 @@ STATUS: dict[type[Exception], grpc.StatusCode] = {
     errors.Expired: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.Gone: grpc.StatusCode.CANCELLED,
     errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.Stopping: grpc.StatusCode.UNAVAILABLE,
     errors.NotOffered: grpc.StatusCode.UNIMPLEMENTED,
     CodecError: grpc.StatusCode.INVALID_ARGUMENT,
     ImageError: grpc.StatusCode.INVALID_ARGUMENT,

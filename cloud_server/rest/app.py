@@ -26,6 +26,7 @@ from cloud_server.errors import (
     Gone,
     Late,
     Overloaded,
+    Stopping,
     TooLarge,
     UnknownModel,
 )
@@ -45,6 +46,7 @@ _HTTP = {
     grpc.StatusCode.NOT_FOUND: 404,
     grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
     grpc.StatusCode.UNIMPLEMENTED: 501,
+    grpc.StatusCode.UNAVAILABLE: 503,
     grpc.StatusCode.DEADLINE_EXCEEDED: 504,
 }
 """The status over HTTP of one over gRPC; 500 for any other."""
@@ -170,7 +172,10 @@ class Rest:
             self._meter.shed_by["queue"].inc()
             raise Full(f"{MOST} requests are under way", pause(0))
         async with self._places:
-            return await answer(request)
+            try:
+                return await answer(request)
+            except asyncio.CancelledError:  # the grace is over
+                raise Stopping from None
 
     def counted(self, method: str, answer: Handler) -> Handler:
         """The same for whoever calls, counted, with an error turned into its status."""

@@ -31,12 +31,10 @@ def serve(
     from cloud_server.rest.app import MOST, app
 
     host, family = settings.host, socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    with (
-        ThreadPoolExecutor(MOST + 1, "rest") as pool,
-        socket.create_server(
-            (host, settings.port), family=family, reuse_port=shared(settings.port)
-        ) as listener,
-    ):
+    pool = ThreadPoolExecutor(MOST + 1, "rest")
+    with socket.create_server(
+        (host, settings.port), family=family, reuse_port=shared(settings.port)
+    ) as listener:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio forgets it, and waits 40 ms
         options = uvicorn.Config(
             app(servicer, answering, meter, pool, login),
@@ -46,7 +44,7 @@ def serve(
             log_config=None,
             loop="asyncio",
             server_header=False,
-            timeout_graceful_shutdown=round(config.server.grace),
+            timeout_graceful_shutdown=config.server.grace,  # type: ignore[arg-type] # half a second is one
             timeout_keep_alive=connection.SILENCE,
             ws="none",
         )
@@ -65,6 +63,7 @@ def serve(
         finally:
             server.should_exit = True
             thread.join()
+            pool.shutdown(wait=False)  # a run that takes longer ends when the models are stopped
 
 
 def check(config: CloudConfig, settings: Rest) -> None:

@@ -131,6 +131,19 @@ def test_http_says_that_it_is_not_ready_before_it_refuses(
     assert (status, found) == (404, {"error": "it is not ready"})
 
 
+def test_no_call_over_http_outlives_the_grace(tmp_path: Path, models: dict[str, Path]) -> None:
+    port = str(free_port())
+    environ = {"TIDEGATE_REST__PORT": port, "TIDEGATE_SERVER__GRACE": "0.2"}
+    with started(tmp_path, models["counting"], **environ) as process, ThreadPoolExecutor(1) as pool:
+        posted = pool.submit(counted, f"127.0.0.1:{port}", FOR_EVER)
+        assert wait_until(lambda: "tidegate_requests_in_flight 1.0" in process.metrics(), PATIENCE)
+        terminate(process)
+        assert process.popen.wait(PATIENCE) == 0
+        status, found, _ = posted.result(PATIENCE)
+        assert (status, found) == (503, {"error": "the server stops: ask again, or another one"})
+        assert "Traceback" not in process.log.read_text()
+
+
 def test_no_call_outlives_the_grace(tmp_path: Path, models: dict[str, Path]) -> None:
     with (
         started(tmp_path, models["counting"], TIDEGATE_SERVER__GRACE="0.2") as process,
