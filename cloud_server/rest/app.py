@@ -103,7 +103,8 @@ class Rest:
 
     async def infer(self, request: Request) -> Response:
         """One inference; the facts of the answer are headers."""
-        body, size = await self._body(request), _number(request, _SPLIT)
+        body = await self._body(request, self._answering.repository.request_bytes)
+        size = _number(request, _SPLIT)
         work = partial(self._infer, request.path_params, body, size)
         answer: Response = await self._aside(work)
         return answer
@@ -123,18 +124,18 @@ class Rest:
         return Response(content, headers=headers, media_type="application/octet-stream")
 
     def call(self, method: str, message: Any) -> Handler:
-        """Any other call: model and version in the path fill the request."""
+        """Any other call: model and version in the path fill the request, and what a body says."""
         names = message.DESCRIPTOR.fields_by_name
 
         async def call(request: Request) -> Response:
-            given = request.path_params
-            filled = {
-                field: given[part]
-                for part, field in (("model", "name"), ("model", "model_name"), ("version", "version"))
-                if part in given and field in names
-            }
+            body = await self._body(request, limits.HEADERS) if request.method == "POST" else b""
             context, behave = Headers(), getattr(self._servicer, method)
-            work = partial(behave, message(**filled), context)
+
+            def work() -> Any:
+                given = _given(request.path_params) | bodies.said(body)
+                filled = {field: value for field, value in given.items() if field in names}
+                return behave(message(**filled), context)
+
             answer = await self._aside(work)
             return _json(_flat(method, _plain(answer)), headers=context.headers)
 
@@ -144,11 +145,10 @@ class Rest:
         """What it gives, from another thread, for the same caller."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, copy_context().run, work)
 
-    async def _body(self, request: Request) -> bytes:
+    async def _body(self, request: Request, most: int) -> bytes:
         """All of it; what is too large is refused before it is read, what is packed before it is unpacked."""
         if request.headers.get("content-encoding", "identity") != "identity":
             raise BadInput("Content-Encoding: send the body as it is, it is not unpacked here")
-        most = self._answering.repository.request_bytes
         if (_number(request, "content-length") or 0) > most:
             raise TooLarge("the body", most)
         parts, size = list[bytes](), 0
@@ -214,6 +214,12 @@ def app(servicer: Any, answering: Answering, meter: Meter, pool: Executor, login
             for of in (("{model}", "{model}/versions/{version}") if "{of}" in path else ("",))
         ]
     )
+
+
+def _given(path: Mapping[str, str]) -> dict[str, Any]:
+    """Fields of a request, by its path."""
+    model, version = path.get("model", ""), path.get("version", "")
+    return {"name": model, "model_name": model, "version": version}
 
 
 def _nobody(_: Mapping[str, Any]) -> Caller:

@@ -1,11 +1,11 @@
-"""Requests and responses of inference as HTTP carries them: JSON, then the tensors that are binary.
+"""Requests and responses as HTTP carries them: JSON, and of inference then the tensors that are binary.
 
 The header ``Inference-Header-Content-Length`` says where the JSON ends.
 """
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -14,9 +14,11 @@ from cloud_server.inference import parameters
 from cloud_server.inference.answering import Answer
 from cloud_server.inference.question import Asked, Question, Wanted
 from protos import codec
+from protos import inference_pb2 as pb
 from protos.codec import PlainHeader, Tensor
 
 SIZE = "binary_data_size"
+T = TypeVar("T")
 
 
 class Given(msgspec.Struct):
@@ -51,22 +53,35 @@ class Request(msgspec.Struct):
         return asked.get(output, every) is True
 
 
-_DECODER = msgspec.json.Decoder(Request)
+class Said(msgspec.Struct):
+    """The JSON of any other request; what else is in it is passed over."""
+
+    ready: bool = False
+    parameters: dict[str, Any] = {}
+
+
+_REQUEST, _SAID = msgspec.json.Decoder(Request), msgspec.json.Decoder(Said)
 
 
 def read(model: str, version: str, body: bytes, end: int) -> tuple[Request, Question]:
     """A request, and what it asks; ``BadInput`` if it is none. ``end``: of the JSON."""
     if not 0 <= end <= len(body):
         raise BadInput(f"Inference-Header-Content-Length: {end}, the body has {len(body)} bytes")
-    try:
-        request = _DECODER.decode(body[:end] if end < len(body) else body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise BadInput(f"the JSON is no inference request: {error}") from None
+    request = _decoded(_REQUEST, body[:end] if end < len(body) else body, "inference request")
     headers = tuple(PlainHeader(it.name, it.datatype, tuple(it.shape)) for it in request.inputs)
     wanted = tuple(Wanted(it.name, parameters.classes(it.parameters)) for it in request.outputs)
     call = parameters.call(parameters.wishes(request.parameters))
     tensors = partial(_tensors, request, body, end)
     return request, Question(Asked(model, version, headers, wanted), len(body), tensors, call)
+
+
+def said(body: bytes) -> dict[str, Any]:
+    """By field, what any other request says, which may be nothing; ``BadInput`` if it is none."""
+    found = _decoded(_SAID, body or b"{}", "request")
+    return {
+        "ready": found.ready,
+        "parameters": {name: pb.ModelRepositoryParameter() for name in found.parameters},  # none is taken
+    }
 
 
 def write(request: Request, answer: Answer) -> tuple[bytes, int | None]:
@@ -79,6 +94,13 @@ def write(request: Request, answer: Answer) -> tuple[bytes, int | None]:
         head["id"] = request.id
     text = msgspec.json.encode(head)
     return b"".join([text, *raws.values()]), len(text) if raws else None
+
+
+def _decoded(decoder: msgspec.json.Decoder[T], text: bytes, what: str) -> T:
+    try:
+        return decoder.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise BadInput(f"the JSON is no {what}: {error}") from None
 
 
 def _tensors(request: Request, body: bytes, at: int) -> Mapping[str, Tensor]:
