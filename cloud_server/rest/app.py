@@ -12,12 +12,14 @@ from typing import Any
 import grpc
 import msgspec
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from cloud_server.access.callers import NOBODY, OPEN, Acting, Caller, Login
 from cloud_server.backoff import pause
+from cloud_server.calls.interceptors import UNKNOWN
 from cloud_server.calls.servicer import SERVICE
 from cloud_server.errors import (
     BadInput,
@@ -201,6 +203,12 @@ class Rest:
 
         return counted
 
+    async def unknown(self, request: Request, error: Any) -> Response:
+        """There is no such path, or it is not for this verb, says Starlette's ``HTTPException``."""
+        self._meter.request_of(f"REST {UNKNOWN}", grpc.StatusCode.UNIMPLEMENTED.name).inc()
+        reason = f"{request.method} {request.url.path[:200]}: there is no such call"
+        return _json({"error": reason}, error.status_code, error.headers)
+
 
 def app(servicer: Any, answering: Answering, meter: Meter, pool: Executor, login: Login) -> Starlette:
     """The application over a ``GRPCInferenceService``."""
@@ -212,7 +220,8 @@ def app(servicer: Any, answering: Answering, meter: Meter, pool: Executor, login
             Route(path.replace("{of}", of), rest.counted(method, answer), methods=[verb])
             for verb, path, method, answer in calls
             for of in (("{model}", "{model}/versions/{version}") if "{of}" in path else ("",))
-        ]
+        ],
+        exception_handlers={HTTPException: rest.unknown},
     )
 
 

@@ -51,11 +51,11 @@ def client(address: str) -> Iterator[Any]:
 
 
 def ask(
-    address: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    address: str, path: str, body: Any = None, headers: dict[str, str] | None = None, verb: str | None = None
 ) -> tuple[int, Any, dict[str, str]]:
     """(status, JSON or bytes, headers)."""
     data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-    request = urllib.request.Request(f"http://{address}/{path}", data, headers or {})
+    request = urllib.request.Request(f"http://{address}/{path}", data, headers or {}, method=verb)
     try:
         with urllib.request.urlopen(request, timeout=20) as answer:
             return answer.status, _content(answer), dict(answer.headers)
@@ -244,6 +244,23 @@ def test_a_caller_that_hangs_up_early_is_no_error_of_ours(
     count = partial(running.meter.registry.get_sample_value, "tidegate_requests_total", labels)
     assert wait_until(lambda: bool(count()), 20)
     assert "internal error" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("verb", "path", "status"),
+    [("GET", "v2/absent", 404), ("GET", "v3", 404), ("DELETE", "v2/models/cloud", 405), ("POST", "v2", 405)],
+)
+def test_a_call_that_there_is_not_is_an_error_of_the_protocol(
+    served: tuple[str, Running], verb: str, path: str, status: int
+) -> None:
+    address, running = served
+    labels = {"method": "REST unknown", "code": "UNIMPLEMENTED"}
+    count = partial(running.meter.registry.get_sample_value, "tidegate_requests_total", labels)
+    before = count() or 0
+    found, answer, headers = ask(address, path, verb=verb)
+    assert (found, answer) == (status, {"error": f"{verb} /{path}: there is no such call"})
+    assert ("allow" in headers) == (status == 405)
+    assert count() == before + 1
 
 
 def test_calls_are_counted_beside_those_of_grpc(served: tuple[str, Running]) -> None:
