@@ -81,6 +81,9 @@ _CALLS: tuple[tuple[str, str, str, Any], ...] = (
 """All calls but inference: verb, path, the servicer's method, its request."""
 
 Handler = Callable[[Request], Awaitable[Response]]
+Unpacked = Callable[[int], bytes]
+"""A body, if it is not more than so many bytes. Unpacking takes its time: not for the thread that reads."""
+_NOTHING: Unpacked = partial(bodies.unpacked, b"", bodies.PLAIN)
 
 
 class Headers:
@@ -105,17 +108,18 @@ class Rest:
 
     async def infer(self, request: Request) -> Response:
         """One inference; the facts of the answer are headers."""
-        body = await self._body(request, self._answering.repository.request_bytes)
-        size = _number(request, _SPLIT)
-        work = partial(self._infer, request.path_params, body, size)
+        unpacked = await self._body(request, self._answering.repository.request_bytes)
+        work = partial(self._infer, request.path_params, unpacked, _number(request, _SPLIT))
         answer: Response = await self._aside(work)
         return answer
 
-    def _infer(self, path: Mapping[str, str], body: bytes, size: int | None) -> Response:
+    def _infer(self, path: Mapping[str, str], unpacked: Unpacked, size: int | None) -> Response:
         model, version = path["model"], path.get("version", "")
-        text = len(body) if size is None else size
         self._answering.rights.require_model(model)
-        limits.check_json(self._answering.repository.get(model, version).card, text)
+        card = self._answering.repository.get(model, version).card
+        body = unpacked(limits.request_bytes(card))
+        text = len(body) if size is None else size
+        limits.check_json(card, text)
         asked, question = bodies.read(model, version, body, text)
         answer = self._answering.answer(question)
         content, split = bodies.write(asked, answer)
@@ -130,11 +134,12 @@ class Rest:
         names = message.DESCRIPTOR.fields_by_name
 
         async def call(request: Request) -> Response:
-            body = await self._body(request, limits.HEADERS) if request.method == "POST" else b""
+            most = limits.HEADERS
+            unpacked = await self._body(request, most) if request.method == "POST" else _NOTHING
             context, behave = Headers(), getattr(self._servicer, method)
 
             def work() -> Any:
-                given = _given(request.path_params) | bodies.said(body)
+                given = _given(request.path_params) | bodies.said(unpacked(most))
                 filled = {field: value for field, value in given.items() if field in names}
                 return behave(message(**filled), context)
 
@@ -147,10 +152,9 @@ class Rest:
         """What it gives, from another thread, for the same caller."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, copy_context().run, work)
 
-    async def _body(self, request: Request, most: int) -> bytes:
-        """All of it; what is too large is refused before it is read, what is packed before it is unpacked."""
-        if request.headers.get("content-encoding", "identity") != "identity":
-            raise BadInput("Content-Encoding: send the body as it is, it is not unpacked here")
+    async def _body(self, request: Request, most: int) -> Unpacked:
+        """All of it; what is too large, as it comes, is refused before it is read."""
+        packing = _packing(request)
         if (_number(request, "content-length") or 0) > most:
             raise TooLarge("the body", most)
         parts, size = list[bytes](), 0
@@ -166,7 +170,7 @@ class Rest:
         except TimeoutError:
             raise Expired(f"the body did not come within {PATIENCE:g} s") from None
         self._meter.received.inc(size)
-        return b"".join(parts)
+        return partial(bodies.unpacked, b"".join(parts), packing)
 
     async def _placed(self, answer: Handler, request: Request) -> Response:
         """The same, if there is room."""
@@ -267,6 +271,15 @@ def _value(field: Any, value: Any) -> Any:
 def _json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     content = b"" if value is None else msgspec.json.encode(value)
     return Response(content, status, headers, media_type="application/json")
+
+
+def _packing(request: Request) -> str:
+    packing = request.headers.get("content-encoding", bodies.PLAIN).lower()
+    if packing not in (bodies.PLAIN, *bodies.PACKED):
+        raise BadInput(
+            f"Content-Encoding: {packing[:40]!r} is not unpacked here: send gzip, deflate or plain"
+        )
+    return packing
 
 
 def _number(request: Request, header: str) -> int | None:

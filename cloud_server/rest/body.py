@@ -3,13 +3,14 @@
 The header ``Inference-Header-Content-Length`` says where the JSON ends.
 """
 
+import zlib
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 
-from cloud_server.errors import BadInput
+from cloud_server.errors import BadInput, TooLarge
 from cloud_server.inference import parameters
 from cloud_server.inference.answering import Answer
 from cloud_server.inference.question import Asked, Question, Wanted
@@ -17,6 +18,9 @@ from protos import codec
 from protos import inference_pb2 as pb
 from protos.codec import PlainHeader, Tensor
 
+PLAIN = "identity"
+PACKED = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+"""By ``Content-Encoding``, what zlib calls it."""
 SIZE = "binary_data_size"
 T = TypeVar("T")
 
@@ -61,6 +65,22 @@ class Said(msgspec.Struct):
 
 
 _REQUEST, _SAID = msgspec.json.Decoder(Request), msgspec.json.Decoder(Said)
+
+
+def unpacked(body: bytes, packing: str, most: int) -> bytes:
+    """The body before it was packed, so or not at all. No more than ``most`` bytes come out."""
+    if packing == PLAIN:
+        return body
+    unpacking = zlib.decompressobj(PACKED[packing])
+    try:
+        found = unpacking.decompress(body, most + 1)
+    except zlib.error as error:
+        raise BadInput(f"Content-Encoding: the body is no {packing}: {error}") from None
+    if len(found) > most:
+        raise TooLarge("the body, unpacked,", most)
+    if not unpacking.eof or unpacking.unused_data:
+        raise BadInput(f"Content-Encoding: the body is not one whole {packing}")
+    return found
 
 
 def read(model: str, version: str, body: bytes, end: int) -> tuple[Request, Question]:

@@ -1,7 +1,9 @@
 """The protocol over HTTP: by an independent client, and by hand where a client must misbehave."""
 
+import gzip
 import json
 import socket
+import tracemalloc
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -12,8 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cloud_server.errors import ListenError
+from cloud_server.errors import ListenError, TooLarge
 from cloud_server.rest import app
+from cloud_server.rest.body import unpacked
 from cloud_server.server import Running
 from deploy.demo.processes import wait_until
 from protos import artifact, image
@@ -220,9 +223,56 @@ def test_a_body_that_is_too_large_is_not_read(served: tuple[str, Running]) -> No
         assert b" 413 " in connection.recv(1 << 16)
 
 
-def test_a_body_that_is_packed_is_not_unpacked(address: str) -> None:
-    status, answer, _ = ask(address, "v2/models/cloud/infer", b"x", {"Content-Encoding": "gzip"})
-    assert (status, answer["error"].partition(":")[0]) == (400, "Content-Encoding")
+@pytest.mark.parametrize("packing", ["gzip", "deflate"])
+@pytest.mark.parametrize("binary", [True, False])
+def test_a_body_may_be_packed(client: Any, packing: str, *, binary: bool) -> None:
+    x = given("x", ROWS, "FP32", binary=binary)
+    answer = client.infer("cloud", [x], request_compression_algorithm=packing)
+    np.testing.assert_array_equal(answer.as_numpy("logits"), 10 * ROWS)
+
+
+PACKED = gzip.compress(json.dumps({"inputs": [X]}).encode())
+
+
+@pytest.mark.parametrize(
+    ("packing", "body", "status", "reason"),
+    [
+        ("GZIP", PACKED, 200, ""),
+        ("gzip", b"plain", 400, "is no gzip"),
+        ("deflate", PACKED, 400, "is no deflate"),
+        ("gzip", b"", 400, "not one whole gzip"),
+        ("gzip", PACKED[:-1], 400, "not one whole gzip"),
+        ("gzip", PACKED + b"x", 400, "not one whole gzip"),
+        ("gzip", 2 * PACKED, 400, "not one whole gzip"),
+        ("gzip", gzip.compress(gzip.compress(bytes(10**8))), 400, "no inference request"),
+        ("gzip", gzip.compress(bytes(10**8)), 413, "the body, unpacked, is larger than"),
+        ("gzip, gzip", PACKED, 400, "Content-Encoding: 'gzip, gzip' is not unpacked here"),
+        ("br", b"x", 400, "send gzip, deflate or plain"),
+    ],
+    ids=lambda it: str(it)[:20],
+)
+def test_what_is_packed_wrongly_or_comes_to_too_much_is_refused(
+    address: str, packing: str, body: bytes, status: int, reason: str
+) -> None:
+    found, answer, _ = ask(address, "v2/models/cloud/infer", body, {"Content-Encoding": packing})
+    assert found == status
+    assert reason in answer.get("error", "")
+
+
+def test_who_sends_no_body_may_say_that_it_is_packed(address: str) -> None:
+    assert ask(address, "v2/health/live", headers={"Content-Encoding": "gzip"})[0] == 200
+
+
+def test_no_more_is_unpacked_than_there_may_be() -> None:
+    most, packed = 1_000_000, gzip.compress(bytes(10**8))
+    assert unpacked(gzip.compress(bytes(most)), "gzip", most) == bytes(most)
+    tracemalloc.start()
+    try:
+        with pytest.raises(TooLarge):
+            unpacked(packed, "gzip", most)
+        assert tracemalloc.get_traced_memory()[1] < 10 * most
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_body_that_does_not_come_ends(served: tuple[str, Running], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """What a caller says of the repository over HTTP is heard, as it is over gRPC."""
 
+import gzip
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ def index(address: str, body: Any) -> list[tuple[str, str]]:
 
 def test_the_index_is_of_what_is_ready_if_that_is_asked(address: str) -> None:
     assert index(address, {"ready": True}) == [READY]
+    packed = gzip.compress(b'{"ready": true}')
+    assert len(ask(address, "v2/repository/index", packed, {"Content-Encoding": "gzip"})[1]) == 1
     for body in (b"", {}, {"ready": False}, {"else": [1]}):
         assert sorted(index(address, body)) == [READY, FAILED]
 
