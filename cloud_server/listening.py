@@ -4,17 +4,21 @@ import ipaddress
 import logging
 import socket
 from collections.abc import Callable
+from itertools import combinations, product
 
 import grpc
 
 from cloud_server.access.certificates import Certificates
-from cloud_server.config import CloudConfig
+from cloud_server.config import CloudConfig, Dashboard, Health, Metrics, Rest, Server
 from cloud_server.errors import ListenError
 
 held: set[int] = set()
 """Ports that a supervisor holds for its workers, of which this process is one."""
 
 log = logging.getLogger(__name__)
+
+_Listener = Server | Rest | Health | Metrics | Dashboard
+_Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def open_port(
@@ -69,6 +73,37 @@ _RISKS = {
     "ENCRYPTION": "whoever listens in has the tokens, and with them the models",
     "ENCRYPTION OR LOGIN": "whoever reaches it can use the models",
 }
+
+
+def require_apart(config: CloudConfig) -> None:
+    """``ListenError`` if two of our own ports could not be had together."""
+    for (one, first), (other, second) in combinations(_listeners(config).items(), 2):
+        if first.port and first.port == second.port and _meet((one, first.host), (other, second.host)):
+            raise ListenError(
+                other,
+                address(second.host, second.port),
+                f"{one}.port is the same: set {other}.port or {one}.port to another one; port 0 is any "
+                "free one",
+            )
+
+
+def _listeners(config: CloudConfig) -> dict[str, _Listener]:
+    """What will listen, by its section."""
+    of_models = {"server": config.server, "rest": config.rest, "health": config.health}
+    of_all = {"metrics": config.metrics, "dashboard": config.dashboard}
+    every = {**(of_models if config.serves_models else {}), **of_all}
+    return {section: settings for section, settings in every.items() if settings}
+
+
+def _meet(one: tuple[str, str], other: tuple[str, str]) -> bool:
+    """Whether the hosts of two sections have an address in common."""
+    addresses = [[ipaddress.ip_address(ip) for ip in _resolve(*named)] for named in (one, other)]
+    return any(a == b or _covers(a, b) or _covers(b, a) for a, b in product(*addresses))
+
+
+def _covers(every: _Ip, one: _Ip) -> bool:
+    """IPv6's address of all takes IPv4's ports as well."""
+    return every.is_unspecified and every.version >= one.version
 
 
 def require_free(section: str, host: str, port: int) -> None:

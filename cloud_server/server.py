@@ -57,6 +57,7 @@ def run(config: CloudConfig, ready: Callable[[Running], None]) -> None:
 
 def check(config: CloudConfig) -> Checked:
     """Everything that ``serve`` does before it answers; raises what it would raise."""
+    listening.require_apart(config)
     listening.require_free("metrics", config.metrics.host, config.metrics.port)
     repository, fleet = Repository(), ""
     if config.serves_models:
@@ -77,6 +78,7 @@ def check(config: CloudConfig) -> Checked:
 @contextmanager
 def serve(config: CloudConfig) -> Iterator[Running]:
     """Serve while inside: what has no section in the settings is not even loaded."""
+    listening.require_apart(config)
     meter = Meter()
     address, models, fleet, dashboard = "", tuple[str, ...](), "", ""
     repository, reload = Repository(), None

@@ -1,11 +1,16 @@
 """The command line: what it prints when all is well, and the one line it says when it is not."""
 
 import socket
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from cloud_server import listening
+from cloud_server.config import load
+from cloud_server.errors import ListenError
 from protos import artifact
+from tests.cloud_server.conftest import ANY_PORT
 from tests.cloud_server.process import finished, started
 from tests.models import cloud_artifact, linear
 
@@ -144,6 +149,51 @@ def test_a_port_in_use(models: dict[str, Path], section: str, flag: str) -> None
     assert said.startswith(
         f"[{section}] 127.0.0.1:{port}: address already in use; set [{section}] host or port"
     )
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+@pytest.mark.parametrize("section", ["rest", "health", "metrics"])
+def test_a_port_that_is_given_twice(models: dict[str, Path], command: str, section: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as freed:
+        port = str(freed.getsockname()[1])
+    twice = {**FREE, "TIDEGATE_SERVER__PORT": port, f"TIDEGATE_{section.upper()}__PORT": port}
+    assert refused(command, models["plain"], **twice) == (
+        f"[{section}] 127.0.0.1:{port}: server.port is the same: set {section}.port or server.port to "
+        "another one; port 0 is any free one"
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "meet"),
+    [
+        ("127.0.0.1", "127.0.0.1", True),
+        ("127.0.0.1", "127.0.0.2", False),
+        ("0.0.0.0", "127.0.0.1", True),
+        ("127.0.0.1", "::", True),
+        ("0.0.0.0", "::1", False),
+        ("::1", "127.0.0.1", False),
+        ("localhost", "127.0.0.1", True),
+    ],
+)
+def test_a_port_may_be_given_once_for_each_address(one: str, other: str, *, meet: bool) -> None:
+    settings = load(
+        None,
+        {
+            "models": [{"path": "m"}],
+            "server.host": one,
+            "server.port": 9000,
+            "metrics.host": other,
+            "metrics.port": 9000,
+        },
+    )
+    with pytest.raises(ListenError, match=r"server\.port is the same") if meet else nullcontext():
+        listening.require_apart(settings)
+
+
+def test_ports_of_parts_that_are_not_there_are_nobodys() -> None:
+    """Without models nothing listens on ``server.port``; any free port is never another's."""
+    listening.require_apart(load(None, {"metrics.port": 8001}))
+    listening.require_apart(load(None, {"models": [{"path": "m"}], **ANY_PORT, "rest.port": 0}))
 
 
 def test_a_host_that_is_not_ours(models: dict[str, Path]) -> None:
