@@ -123,7 +123,7 @@ class Access(Section, frozen=True, kw_only=True):
     control: tuple[str, ...] = ()
     """Who may load and unload models; without a login it is everyone."""
     rate: Annotated[float, Meta(ge=0)] = 0.0
-    """Inferences a second that each may ask for; 0: any number."""
+    """Inferences a second that each may ask for, without a login all together; 0: any number."""
     burst: Annotated[float, Meta(ge=1)] | None = None
     """Inferences that may come at once; default: those of one second."""
     proxy: str | None = None

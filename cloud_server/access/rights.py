@@ -45,12 +45,16 @@ class Rights:
             raise Forbidden(f"{_whose()} may not load or unload models: [access] control does not name it")
 
     def require_answer(self, model: str, identity: str | None) -> None:
-        """As ``require_model``; ``Overloaded`` if this caller, of this name, asks more often than it may."""
+        """As ``require_model``; ``Overloaded`` if this caller, of this name, asks more often than it may.
+
+        Where callers have no names they share one rate.
+        """
         if not self._open:
             self.require_model(model)
         if self._rates is not None and (wait := self._rates.wait(identity)):
             self._meter.shed_by["rate"].inc()
-            raise Overloaded(f"{_whose()} may ask {self._settings.rate:g} times a second", wait)
+            who = _whose() if self._named else "all callers together"
+            raise Overloaded(f"{who} may ask {self._settings.rate:g} times a second", wait)
 
 
 @dataclass(slots=True)

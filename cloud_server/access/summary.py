@@ -23,9 +23,14 @@ def lines(config: CloudConfig) -> Iterator[str]:
         who = "ask for" if tls and tls.client_ca else "let in who has"
         signed = f"signed by {tokens.algorithm} with the key of {tokens.key}"
         yield f"{who} a token for {tokens.audience!r}, {signed}, good for {tokens.lifetime:g} s at most"
-    if not tokens and not (tls and tls.client_ca):
+    named = bool(tokens or (tls and tls.client_ca))
+    if not named:
         yield "let in whoever reaches it"
     yield from _access(config.access)
+    if config.access.rate:
+        yield _rate(config, "each caller" if named else "all callers together")
+    if config.access.proxy:
+        yield f"believe {config.access.proxy} whom it calls for"
 
 
 def _access(access: Access) -> Iterator[str]:
@@ -36,10 +41,12 @@ def _access(access: Access) -> Iterator[str]:
         yield "let everyone else use no model"
     if access.control:
         yield f"let {_listed(access.control)} load and unload models"
-    if access.rate:
-        yield f"answer each caller {access.rate:g} times a second"
-    if access.proxy:
-        yield f"believe {access.proxy} whom it calls for"
+
+
+def _rate(config: CloudConfig, who: str) -> str:
+    workers = config.server.workers
+    each = f", in each of {workers} workers" if workers > 1 else ""
+    return f"answer {who} {config.access.rate:g} times a second{each}"
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -48,6 +48,18 @@ def test_nobody_is_asked_who_they_are() -> None:
     assert list(lines(config.load(None))) == ["speak plaintext", "let in whoever reaches it"]
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "answer all callers together 5 times a second"),
+        ({"tokens.key": "issuer.pem"}, "answer each caller 5 times a second"),
+        ({"server.workers": 2}, "answer all callers together 5 times a second, in each of 2 workers"),
+    ],
+)
+def test_whose_the_rate_is(settings: dict[str, object], said: str) -> None:
+    assert list(lines(config.load(None, {"access.rate": 5, **settings})))[-1] == said
+
+
 @pytest.mark.parametrize("number", range(3))
 def test_what_the_documentation_shows_are_settings(tmp_path: Path, number: int) -> None:
     blocks = re.findall(r"```toml\n(.*?)```", DOCS.read_text(), re.DOTALL)

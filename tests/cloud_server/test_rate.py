@@ -72,6 +72,15 @@ def test_one_bucket_over_every_protocol(served: tuple[Any, dict[str, Client]]) -
     assert answer.error_message.startswith("RESOURCE_EXHAUSTED: 'b' may ask")
 
 
+def test_who_have_no_names_share_one_bucket_and_are_told(serve: Serve, models: dict[str, Path]) -> None:
+    access = {"rate": RATE, "burst": 1}
+    with serve(models["plain"], access=access) as running, grpc.insecure_channel(running.address) as one:
+        GRPCInferenceServiceStub(one).ModelInfer(infer("plain"), timeout=PATIENCE)
+        with grpc.insecure_channel(running.address) as other, pytest.raises(grpc.RpcError) as caught:
+            GRPCInferenceServiceStub(other).ModelInfer(infer("plain"), timeout=PATIENCE)
+    assert caught.value.details() == f"all callers together may ask {RATE:g} times a second"
+
+
 def test_asking_what_there_is_takes_no_token(served: tuple[Any, dict[str, Client]]) -> None:
     _, clients = served
     assert [clients["b"].http("v2/models/plain")[0] for _ in range(5)] == [200] * 5
