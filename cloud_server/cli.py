@@ -118,6 +118,7 @@ def _run(settings: CloudConfig) -> None:
 
 def _check(settings: CloudConfig) -> None:
     from cloud_server import server
+    from cloud_server.access.certificates import out_of_date
     from cloud_server.access.summary import lines
 
     checked = server.check(settings)
@@ -131,6 +132,8 @@ def _check(settings: CloudConfig) -> None:
             _say(f"would {line}")
     if settings.fleet:
         _say(f"would store {checked.fleet}")
+    if settings.serves_models and (error := out_of_date(settings.tls)):
+        raise error
 
 
 def _models(settings: CloudConfig) -> None:

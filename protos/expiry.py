@@ -1,4 +1,4 @@
-"""When a certificate expires: said by both sides, and asked for by one alert."""
+"""From when until when a certificate is good: said by both sides, and asked for by one alert."""
 
 import ssl
 from datetime import UTC, datetime
@@ -12,11 +12,17 @@ _END = "-----END CERTIFICATE-----"
 
 def expiry(path: Path | None) -> float:
     """Seconds since 1970 at which the first of the certificates in a PEM file expires; NaN if it has none."""
+    return validity(path)[1]
+
+
+def validity(path: Path | None) -> tuple[float, float]:
+    """From when until when all certificates in a PEM file are good, as ``expiry``."""
     try:
         chain = path.read_text().split(_END)[:-1] if path else []
-        return min((_not_after(ssl.PEM_cert_to_DER_cert(_trim(it))) for it in chain), default=nan)
+        spans = [_validity(ssl.PEM_cert_to_DER_cert(_trim(it))) for it in chain]
     except (OSError, ValueError, IndexError):
-        return nan
+        spans = []
+    return max((begin for begin, _ in spans), default=nan), min((end for _, end in spans), default=nan)
 
 
 def _trim(text: str) -> str:
@@ -24,15 +30,19 @@ def _trim(text: str) -> str:
     return text[text.index("-----BEGIN CERTIFICATE-----") :] + _END
 
 
-def _not_after(der: bytes) -> float:
-    """Certificate > TBSCertificate > Validity > notAfter, RFC 5280: Python's ssl tells it of peers only."""
+def _validity(der: bytes) -> tuple[float, float]:
+    """Certificate > TBSCertificate > Validity, RFC 5280: Python's ssl tells it of peers only."""
     fields = _children(_children(_children(der)[0][1])[0][1])
     for tag, content in fields:
         if tag == _SEQUENCE and {kind for kind, _ in _children(content)} <= {_UTC_TIME, _GENERALIZED_TIME}:
-            kind, text = _children(content)[1]
-            form = "%y%m%d%H%M%SZ" if kind == _UTC_TIME else "%Y%m%d%H%M%SZ"
-            return datetime.strptime(text.decode(), form).replace(tzinfo=UTC).timestamp()
+            begin, end = _children(content)
+            return _seconds(*begin), _seconds(*end)
     raise ValueError
+
+
+def _seconds(kind: int, text: bytes) -> float:
+    form = "%y%m%d%H%M%SZ" if kind == _UTC_TIME else "%Y%m%d%H%M%SZ"
+    return datetime.strptime(text.decode(), form).replace(tzinfo=UTC).timestamp()
 
 
 def _children(content: bytes) -> list[tuple[int, bytes]]:

@@ -1,8 +1,10 @@
 """The files of ``[tls]``, read anew when they change: what is used is what was good last."""
 
 import ssl
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,7 @@ import grpc
 
 from cloud_server.config import Tls
 from cloud_server.errors import CertificateError
+from protos.expiry import validity
 from protos.reread import Reread
 
 if TYPE_CHECKING:
@@ -90,6 +93,25 @@ class _Watched(ssl.SSLObject):
         except ssl.SSLError as error:
             self.refused(_REASONS.get(error.reason, "handshake"))
             raise
+
+
+def out_of_date(tls: Tls | None) -> CertificateError | None:
+    """What is wrong if no client takes our own certificate now: it may be replaced while we serve."""
+    if tls is None:
+        return None
+    begin, end = validity(tls.cert)
+    if end <= time.time():
+        problem = f"EXPIRED on {moment(end)}, and clients refuse it: put a new one in its place"
+    elif begin > time.time():
+        problem = f"NOT GOOD before {moment(begin)}, and clients refuse it until then: is the clock right?"
+    else:
+        return None
+    return CertificateError(tls.cert, problem)
+
+
+def moment(seconds: float) -> str:
+    """A time, for people."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _load(tls: Tls) -> Loaded:

@@ -1,13 +1,14 @@
 """What the settings say of who may call, for people."""
 
+import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from math import isnan
 from pathlib import Path
 
+from cloud_server.access.certificates import moment
 from cloud_server.access.rights import ANY
 from cloud_server.config import Access, CloudConfig
-from protos.expiry import expiry
+from protos.expiry import validity
 
 
 def lines(config: CloudConfig) -> Iterator[str]:
@@ -54,8 +55,9 @@ def _listed(names: tuple[str, ...]) -> str:
 
 
 def _until(path: Path) -> str:
-    end = expiry(path)
+    begin, end = validity(path)
     if isnan(end):
         return "of which no end can be read"
-    when = datetime.fromtimestamp(end, UTC)
-    return f"{'good until' if when > datetime.now(UTC) else 'EXPIRED on'} {when:%Y-%m-%d %H:%M} UTC"
+    if begin > time.time():
+        return f"NOT GOOD before {moment(begin)}"
+    return f"{'good until' if end > time.time() else 'EXPIRED on'} {moment(end)}"

@@ -1,5 +1,6 @@
 """Models over gRPC, with health and reflection, in one ``with``."""
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -13,6 +14,7 @@ import grpc
 
 from cloud_server import listening, probes
 from cloud_server.access.callers import Login
+from cloud_server.access.certificates import out_of_date
 from cloud_server.access.rights import Rights
 from cloud_server.calls import front
 from cloud_server.calls.arrivals import Arrivals
@@ -37,6 +39,8 @@ from protos.inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 
 COMING = 256 << 20
 """Bytes that messages on slow ways may take together while they come."""
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -100,6 +104,8 @@ def assemble(
 ) -> Parts:
     """The models, loaded, and the way to them; ``StartError`` if they cannot be."""
     login = Login(config, meter)
+    if problem := out_of_date(config.tls):
+        log.warning("%s", problem)
     rights = Rights(config.access, named=login.required, meter=meter)
     catalogue = loading.load(config)
     runs = config.server.threads or _runs(config.server.workers)

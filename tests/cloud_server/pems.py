@@ -30,9 +30,12 @@ class Pems:
         authority: trustme.CA | None = None,
         expires: datetime | None = None,
         file: str | None = None,
+        begins: datetime | None = None,
     ) -> tuple[Path, Path]:
         """Certificate and key of this common name and address, in files of this name or another."""
-        issued = (authority or self.authority).issue_cert("127.0.0.1", common_name=name, not_after=expires)
+        issued = (authority or self.authority).issue_cert(
+            "127.0.0.1", common_name=name, not_before=begins, not_after=expires
+        )
         cert, key = self.folder / f"{file or name}.pem", self.folder / f"{file or name}-key.pem"
         issued.private_key_pem.write_to_path(str(key))
         cert.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))

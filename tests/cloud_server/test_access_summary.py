@@ -9,7 +9,7 @@ import pytest
 from cloud_server import config
 from cloud_server.access.summary import lines
 from tests.cloud_server.pems import Pems
-from tests.cloud_server.process import finished
+from tests.cloud_server.process import finished, started
 
 DOCS = Path(__file__).parents[2] / "docs/cloud.md"
 
@@ -37,11 +37,37 @@ def test_check_says_who_may_call_and_until_when(tmp_path: Path, models: dict[str
     ]
 
 
-def test_an_expired_certificate_is_called_that(tmp_path: Path) -> None:
-    pems = Pems.made(tmp_path)
-    cert, key = pems.issue("late", expires=datetime.now(UTC) - timedelta(days=1))
-    settings = config.load(None, {"tls.cert": str(cert), "tls.key": str(key)})
-    assert "EXPIRED on" in next(lines(settings))
+@pytest.fixture(params=[(-2, -1, "EXPIRED on {1:%Y-%m-%d}"), (1, 2, "NOT GOOD before {0:%Y-%m-%d}")])
+def unfit(tmp_path: Path, request: pytest.FixtureRequest) -> tuple[dict[str, str], str]:
+    """``[tls]`` with a certificate that is good no more, or not yet; and what is said of it."""
+    *days, said = request.param
+    begins, expires = (datetime.now(UTC) + timedelta(days=count) for count in days)
+    cert, key = Pems.made(tmp_path).issue("server", begins=begins, expires=expires)
+    return {"TIDEGATE_TLS__CERT": str(cert), "TIDEGATE_TLS__KEY": str(key)}, said.format(begins, expires)
+
+
+def test_check_fails_by_a_certificate_that_no_client_takes(
+    unfit: tuple[dict[str, str], str], models: dict[str, Path]
+) -> None:
+    settings, said = unfit
+    ended = finished(["check", models["plain"], "--port", "0"], TIDEGATE_METRICS__PORT="0", **settings)
+    cert = settings["TIDEGATE_TLS__CERT"]
+    assert ended.returncode == 2
+    assert f"would show the certificate {cert}, {said}" in ended.stdout
+    (line,) = ended.stderr.splitlines()
+    assert re.fullmatch(rf"cloud-server: \[tls\] {cert}: {said} .* UTC, and clients refuse it.*: .*", line)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_server_starts_with_it_and_warns(
+    tmp_path: Path, unfit: tuple[dict[str, str], str], models: dict[str, Path], workers: str
+) -> None:
+    """For it may be replaced while the server runs."""
+    settings, said = unfit
+    with started(tmp_path, models["plain"], TIDEGATE_SERVER__WORKERS=workers, **settings) as process:
+        assert process.ready.startswith("cloud-server ready on ")
+        logged = process.log.read_text()
+    assert re.search(rf"WARNING .*\[tls\] {settings['TIDEGATE_TLS__CERT']}: {said}", logged)
 
 
 def test_nobody_is_asked_who_they_are() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from protos.expiry import expiry
+from protos.expiry import expiry, validity
 
 
 def pem(folder: Path, *days: float) -> Path:
@@ -31,6 +31,14 @@ def test_it_is_told_to_the_second_in_either_form_of_a_date(tmp_path: Path, days:
 
 def test_the_first_to_expire_of_a_chain_counts(tmp_path: Path) -> None:
     assert abs(expiry(pem(tmp_path, 300, 20, 100)) - _in(20).timestamp()) <= 2
+
+
+def test_a_chain_is_good_from_when_the_last_of_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "chain.pem"
+    for days in (-5, -1, -3):
+        issued = trustme.CA().issue_cert("here", not_before=_in(days), not_after=_in(9))
+        issued.cert_chain_pems[0].write_to_path(str(path), append=True)
+    assert abs(validity(path)[0] - _in(-1).timestamp()) <= 2
 
 
 def test_words_around_a_certificate_are_passed_over(tmp_path: Path) -> None:
