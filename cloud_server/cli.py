@@ -132,6 +132,8 @@ def _check(settings: CloudConfig) -> None:
             _say(f"would {line}")
     if settings.fleet:
         _say(f"would store {checked.fleet}")
+    for line in checked.absent:
+        _say(f"warning: {line}")
     if settings.serves_models and (error := out_of_date(settings.tls)):
         raise error
 
@@ -140,6 +142,7 @@ def _models(settings: CloudConfig) -> None:
     if not settings.serves_models:
         raise StartError("no model: name a folder or an ONNX file, or give --config with [repository]")
     from cloud_server.inference import loading
+    from cloud_server.inference.absent import absent
 
     catalogue = loading.load(settings)
     for entry in catalogue.index():
@@ -147,6 +150,8 @@ def _models(settings: CloudConfig) -> None:
             _say(f"cannot serve {entry.name} {entry.version}: {entry.reason}")
         else:
             _say(f"would serve {catalogue.repository.get(entry.name, entry.version).card}")
+    for line in absent(settings, catalogue):
+        _say(f"warning: {line}")
 
 
 def _gaps(settings: CloudConfig) -> None:

@@ -43,6 +43,8 @@ class Checked:
     repository: Repository
     fleet: str
     """As in ``Running``."""
+    absent: tuple[str, ...]
+    """What is said of models that the settings name and that are not here."""
 
 
 def run(config: CloudConfig, ready: Callable[[Running], None]) -> None:
@@ -59,11 +61,13 @@ def check(config: CloudConfig) -> Checked:
     """Everything that ``serve`` does before it answers; raises what it would raise."""
     listening.require_apart(config)
     listening.require_free("metrics", config.metrics.host, config.metrics.port)
-    repository, fleet = Repository(), ""
+    repository, fleet, missing = Repository(), "", tuple[str, ...]()
     if config.serves_models:
         from cloud_server.calls import serving as inference
+        from cloud_server.inference.absent import absent
 
-        repository = inference.check(config).repository
+        catalogue = inference.check(config)
+        repository, missing = catalogue.repository, tuple(absent(config, catalogue))
     if config.fleet:
         from cloud_server.fleet import serving as results
 
@@ -72,7 +76,7 @@ def check(config: CloudConfig) -> Checked:
         from cloud_server.dashboard import serving as page
 
         page.check(config.dashboard)
-    return Checked(repository, fleet)
+    return Checked(repository, fleet, missing)
 
 
 @contextmanager

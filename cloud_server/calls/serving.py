@@ -28,6 +28,7 @@ from cloud_server.calls.servicer import InferenceServicer
 from cloud_server.calls.singles import Singles
 from cloud_server.config import CloudConfig
 from cloud_server.inference import loading
+from cloud_server.inference.absent import absent
 from cloud_server.inference.answering import Answering
 from cloud_server.inference.catalogue import Catalogue
 from cloud_server.inference.company import Alone, Company
@@ -108,6 +109,8 @@ def assemble(
         log.warning("%s", problem)
     rights = Rights(config.access, named=login.required, meter=meter)
     catalogue = loading.load(config)
+    for line in absent(config, catalogue):
+        log.warning("%s", line)
     runs = config.server.threads or _runs(config.server.workers)
     most = runs + config.server.queue
     answering = Answering(catalogue.repository, runs, meter, rights, config)

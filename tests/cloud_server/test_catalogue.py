@@ -20,6 +20,7 @@ from cloud_server import config
 from cloud_server.config import CloudConfig
 from cloud_server.errors import ModelError
 from cloud_server.inference import loading
+from cloud_server.inference.absent import absent
 from cloud_server.inference.catalogue import Catalogue
 from deploy.demo.processes import wait_until
 from protos import codec
@@ -122,6 +123,15 @@ def test_a_pinned_version_that_is_not_there(folder: Path) -> None:
     assert served(found) == {("net", "2"), ("cloud", "1")}
     assert [entry.reason for entry in found.index() if entry.version == "7"] == [
         "cannot be read: no such file or directory"
+    ]
+
+
+def test_a_name_that_no_model_has_is_told_from_that_of_one_that_cannot_be_served(folder: Path) -> None:
+    """Said once, however many callers it is meant for; ``*`` is no name."""
+    hostile.foreign(folder / "bad" / "1" / "model.onnx")
+    access = config.Access(models={"cam-1": ("bad", "cluod"), "cam-2": ("net", "cluod"), "*": ("*",)})
+    assert list(absent(CloudConfig(access=access), catalogue(folder))) == [
+        "access.models names 'cluod', and no such model is here: is 'cloud' meant?"
     ]
 
 

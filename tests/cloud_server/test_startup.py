@@ -56,6 +56,38 @@ def test_check_prints_what_it_would_do_and_serves_nothing(models: dict[str, Path
     assert "would run them on cpu\n" in ended.stdout
 
 
+MISSPELT = {
+    "TIDEGATE_REPOSITORY__PINNED": "{nosuch=[1]}",
+    "TIDEGATE_BATCHING__SIZES": "{net=1, nett=2}",
+    "TIDEGATE_BATCHING__DELAYS": "{nte=0.1}",
+}
+ABSENT = [
+    "repository.pinned names 'nosuch', and no such model is here: it has no effect until there is one",
+    "batching.sizes names 'nett', and no such model is here: is 'net' meant?",
+    "batching.delays names 'nte', and no such model is here: is 'net' meant?",
+]
+
+
+@pytest.mark.parametrize("command", ["check", "models"])
+def test_a_model_that_only_the_settings_know_is_named(workplace: Path, command: str) -> None:
+    """``net`` itself is not; and it is no mistake, for the model may come later."""
+    linear(workplace / "models" / "net" / "1" / "model.onnx")
+    folder = {"TIDEGATE_REPOSITORY__PATH": str(workplace / "models")}
+    ended = finished([command], **FREE, **folder, **MISSPELT)
+    assert ended.returncode == 0, ended.stderr
+    said = [line for line in ended.stdout.splitlines() if line.startswith("warning: ")]
+    assert said == [f"warning: {line}" for line in ABSENT]
+
+
+def test_a_model_that_only_the_settings_know_is_in_the_log(workplace: Path) -> None:
+    linear(workplace / "models" / "net" / "1" / "model.onnx")
+    folder = {"TIDEGATE_REPOSITORY__PATH": str(workplace / "models")}
+    with started(workplace, **folder, **MISSPELT) as process:
+        assert process.ready.endswith("models: net 1\n")
+        logged = process.log.read_text().splitlines()
+    assert [line.partition(" WARNING ")[2] for line in logged if "no such model" in line] == ABSENT
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"]])
 def test_help_and_version(arguments: list[str]) -> None:
     assert finished(arguments).returncode == 0
