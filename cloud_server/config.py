@@ -43,7 +43,7 @@ class Repository(Section, frozen=True, kw_only=True):
     """Models in a folder, `NAME/VERSION/`: an artifact or a `model.onnx` each. On SIGHUP it is read anew."""
 
     path: Path
-    """That folder. A version is a number, as for Triton and OpenVINO Model Server."""
+    """That folder; no link may lead out of it. A version is a number, as for Triton and OpenVINO."""
     versions: Literal["latest", "all"] = "latest"
     """Of each model: the highest version that loads, or every one."""
     pinned: dict[str, tuple[int, ...]] = field(default_factory=dict)

@@ -131,7 +131,7 @@ class Catalogue:
         for number, path in versions.wanted(settings, name, there).items():
             version = str(number)
             try:
-                served[version] = self._current(path, name, version)
+                served[version] = self._current(settings.path, path, name, version)
             except ModelError as error:
                 problems[version] = error
                 if kept := self.repository.versions(name).get(version):
@@ -140,9 +140,10 @@ class Catalogue:
                 break
         return served, problems
 
-    def _current(self, path: Path, name: str, version: str) -> Model:
+    def _current(self, folder: Path, path: Path, name: str, version: str) -> Model:
         """What is served already, unless its files have changed."""
         stamp = versions.stamp(path)
+        versions.require_inside(folder, path)
         served = self.repository.versions(name).get(version)
         if served and self._stamps.get(path) == stamp:
             return served

@@ -40,6 +40,18 @@ def model_in(version: Path) -> Path:
     return version if (version / artifact.MANIFEST).exists() else version / artifact.MODEL
 
 
+def require_inside(folder: Path, version: Path) -> None:
+    """``ModelError`` if a link would have something loaded that lies outside the folder of models."""
+    root = folder.resolve()
+    for path in (version, version / artifact.MANIFEST, version / artifact.MODEL):
+        if not path.resolve().is_relative_to(root):
+            raise ModelError(
+                version,
+                f"{path.relative_to(folder)} leads out of the repository by a link: put what it leads to "
+                "inside",
+            )
+
+
 def stamp(version: Path) -> frozenset[tuple[str, int, int]]:
     """Another one when a file in the folder is another one; ``ModelError`` if it cannot be read."""
     try:

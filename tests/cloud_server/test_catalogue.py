@@ -258,6 +258,71 @@ def test_a_failed_load_says_why_and_the_old_model_serves(
         assert [it.version for it in index if it.state == "UNAVAILABLE"] == ["11"]
 
 
+def link(folder: Path, place: str) -> None:
+    """Move what is there out of the folder, and put a link to it in its place."""
+    inside, outside = folder / place, folder.parent / "outside" / place
+    outside.parent.mkdir(parents=True, exist_ok=True)
+    inside.rename(outside)
+    inside.symlink_to(outside)
+
+
+@pytest.mark.parametrize("place", ["net", "net/10", "net/10/model.onnx", "cloud/1/manifest.json"])
+def test_a_link_out_of_the_repository_is_not_followed(serve: Serve, folder: Path, place: str) -> None:
+    name = place.partition("/")[0]
+    with client(serve, folder) as stub:
+        link(folder, place)
+        with pytest.raises(grpc.RpcError, match=f"{place}.* leads out of the repository by a link") as caught:
+            load(stub, name)
+        assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+        assert "outside" not in str(caught.value.details())
+        assert answer(stub) == 10
+    before = {"net": ("net", "10"), "cloud": ("cloud", "1")}
+    assert before[name] not in served(catalogue(folder))
+
+
+def test_a_link_to_a_link_that_leads_out_is_not_followed(folder: Path) -> None:
+    link(folder, "net/10/model.onnx")
+    (folder / "net" / "11").mkdir()
+    (folder / "net" / "11" / "model.onnx").symlink_to("../10/model.onnx")
+    found = catalogue(folder)
+    assert served(found) == {("net", "2"), ("cloud", "1")}
+    assert [entry.version for entry in found.index() if "leads out" in entry.reason] == ["10", "11"]
+
+
+def test_links_in_circles_are_a_reason(folder: Path) -> None:
+    (folder / "net" / "11").mkdir()
+    (folder / "net" / "11" / "model.onnx").symlink_to("model.onnx")
+    (folder / "net" / "12").symlink_to("12")
+    found = catalogue(folder)
+    assert served(found) == {("net", "10"), ("cloud", "1")}
+    assert [entry.reason for entry in found.index() if entry.version == "11"] == [
+        "cannot be read: too many levels of symbolic links"
+    ]
+
+
+def project(volume: Path, name: str, *links: str, scale: int) -> None:
+    """Write a volume as kubelet does, and again: links to ``..data``, which is a link that is swapped."""
+    linear(volume / f"..{scale}" / name, scale=scale)
+    (volume / "..data_tmp").symlink_to(f"..{scale}")
+    (volume / "..data_tmp").rename(volume / "..data")
+    for one in links:
+        (volume / one).symlink_to(f"..data/{one}")
+
+
+@pytest.mark.parametrize(("at", "name"), [("", "net/1/model.onnx"), ("net/1", "model.onnx")])
+def test_a_volume_of_kubernetes_is_all_links_and_is_served(
+    serve: Serve, tmp_path: Path, at: str, name: str
+) -> None:
+    folder = tmp_path / "models"
+    (tmp_path / "mounted").symlink_to(folder)
+    project(folder / at, name, name.partition("/")[0], scale=3)
+    with client(serve, tmp_path / "mounted") as stub:
+        assert answer(stub) == 3
+        project(folder / at, name, scale=4)
+        load(stub)
+        assert answer(stub) == 4
+
+
 def test_calls_go_on_while_bomb_after_bomb_is_refused(serve: Serve, folder: Path) -> None:
     with client(serve, folder, **{"loading.memory": 256, "loading.deadline": 20}) as stub:
         reasons = list[str]()

@@ -71,6 +71,19 @@ def test_onnxruntime_would_have_read_a_file_beside_the_model(folder: Path) -> No
     assert open_session(path).get_inputs()[0].name == "x"
 
 
+def test_what_its_operator_names_may_be_a_link_but_what_it_reads_may_not_be_elsewhere(tmp_path: Path) -> None:
+    there, directory = linear(tmp_path / "there" / "there.onnx"), cloud_artifact(tmp_path / "cloud").directory
+    (tmp_path / "here.onnx").symlink_to(there)
+    (tmp_path / "here").symlink_to(directory)
+    settings = CloudConfig(loading=SMALL)
+    assert loading.open_model(tmp_path / "here.onnx", settings=settings).card.name == "here"
+    assert loading.open_model(tmp_path / "here", settings=settings).card.name == "cloud"
+    (tmp_path / "there" / "weights").write_bytes(SECRET)
+    for location in ("weights", "there/weights", "../there/weights"):
+        hostile.reading(there, location)
+        assert f"has its data in another file, '{location}'" in refusal(tmp_path / "here.onnx")
+
+
 def test_an_artifact_may_keep_weights_in_a_file_that_its_manifest_lists(tmp_path: Path) -> None:
     source = cloud_artifact(tmp_path / "cloud")
     model = onnx.load(source.model)
