@@ -1,5 +1,7 @@
 """onnxruntime: opening a model file, and what the file itself says about its tensors."""
 
+import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,16 +20,30 @@ PROVIDERS = {
 }
 """By the names of our settings, those of onnxruntime."""
 PACKAGES = {"cpu": "onnxruntime", "cuda": "onnxruntime-gpu", "openvino": "onnxruntime-openvino"}
+SAFE = (1, 27)
+"""From this version on onnxruntime itself reads no file outside a model's folder, for sparse tensors too."""
 _FATAL = 4
 """Log level: whatever goes wrong is raised as well."""
 _ROUNDING = 1e-3
 """Of a sample's largest answer: floating point adds up in another order where there are more samples."""
 
+log = logging.getLogger(__name__)
+
 
 def require(providers: Sequence[str]) -> None:
-    """``StartError`` names what the installed onnxruntime has instead of one that is missing."""
+    """``StartError`` names what the installed onnxruntime has instead of one that is missing.
+
+    One that is too old is warned of, for there may be no newer one that has these providers.
+    """
     import onnxruntime as ort
 
+    if tuple(map(int, re.findall(r"\d+", ort.__version__)[:2])) < SAFE:
+        log.warning(
+            "onnxruntime %s would read files outside a model's folder, and only our own look at each model "
+            "is in the way: install %d.%d or newer where there is one",
+            ort.__version__,
+            *SAFE,
+        )
     here = [name for name, full in PROVIDERS.items() if full in ort.get_available_providers()]
     if missing := [name for name in providers if name not in here]:
         packages = " or ".join(PACKAGES[name] for name in missing)

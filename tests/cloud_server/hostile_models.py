@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, SparseTensorProto, TensorProto, helper, numpy_helper
 
 ENDLESS = 1 << 62
 
@@ -58,6 +58,14 @@ def reading_deep(path: Path, location: str) -> Path:
     yes = numpy_helper.from_array(np.array([1], bool), "yes")
     fork = helper.make_node("If", ["yes"], ["w2"], then_branch=branch, else_branch=branch)
     return save(path, [fork, helper.make_node("Add", ["x", "w2"], ["y"])], [yes])
+
+
+def reading_sparse(path: Path, location: str) -> Path:
+    """The same in the values of a sparse constant, which onnxruntime followed longest."""
+    indices = numpy_helper.from_array(np.array([0]))
+    sparse = SparseTensorProto(values=outside(location), indices=indices, dims=[1])
+    constant = helper.make_node("Constant", [], ["w"], sparse_value=sparse)
+    return save(path, [constant, helper.make_node("Add", ["x", "w"], ["y"])])
 
 
 def foreign(path: Path) -> Path:

@@ -5,12 +5,14 @@ import re
 import resource
 import shutil
 import sys
+import tomllib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from cloud_server.config import CloudConfig, Loading, Model
@@ -18,7 +20,7 @@ from cloud_server.errors import ModelError
 from cloud_server.inference import loading, sandbox
 from cloud_server.inference.sandbox import try_out
 from cloud_server.inference.scanning import scan
-from cloud_server.inference.session import open_session
+from cloud_server.inference.session import SAFE, open_session, require
 from protos import artifact
 from tests.cloud_server import hostile_models as hostile
 from tests.cloud_server.test_loading import repack, rewrite
@@ -28,6 +30,7 @@ SMALL = Loading(memory=512, deadline=20)
 SECRET = b"\0\0\x80?"
 """What no model may read: 1.0, as a weight it would do."""
 Build = Callable[[Path], Path]
+READING = pytest.mark.parametrize("build", [hostile.reading, hostile.reading_deep, hostile.reading_sparse])
 
 
 def refusal(path: Path, limits: Loading = SMALL) -> str:
@@ -50,7 +53,7 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("build", [hostile.reading, hostile.reading_deep])
+@READING
 @pytest.mark.parametrize(
     "location", ["{}/secret", "../secret", "a/../../secret", "symlink", "hardlink", "beside", "/dev/zero", ""]
 )
@@ -66,9 +69,39 @@ def test_the_trial_scans(folder: Path) -> None:
     assert refusal(path).startswith(f"model {path}: tensor 'w' has its data in another file, '../secret'")
 
 
-def test_onnxruntime_would_have_read_a_file_beside_the_model(folder: Path) -> None:
-    path = hostile.reading(folder / "model.onnx", "beside")
+@READING
+def test_onnxruntime_would_have_read_a_file_beside_the_model(
+    folder: Path, build: Callable[[Path, str], Path]
+) -> None:
+    path = build(folder / "model.onnx", "beside")
     assert open_session(path).get_inputs()[0].name == "x"
+
+
+@READING
+@pytest.mark.parametrize("location", ["{}/secret", "../secret", "symlink"])
+def test_onnxruntime_from_our_floor_on_refuses_them_by_itself(
+    folder: Path, build: Callable[[Path, str], Path], location: str
+) -> None:
+    path = build(folder / "model.onnx", location.format(folder.parent))
+    with pytest.raises(ModelError, match="is no ONNX model that can run here"):
+        open_session(path)
+
+
+@pytest.mark.parametrize(("version", "safe"), [("1.26.0", False), ("1.27.0", True), ("1.100.1", True)])
+def test_an_onnxruntime_that_would_not_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, version: str, *, safe: bool
+) -> None:
+    """One with other providers may stand in for the one that our packages ask for."""
+    monkeypatch.setattr(onnxruntime, "__version__", version)
+    require(["cpu"])
+    assert [f"onnxruntime {version} would read files" in it for it in caplog.messages] == [True] * (not safe)
+
+
+def test_our_packages_ask_for_one_that_refuses() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    floor = ".".join(map(str, SAFE))
+    for extra in ("edge", "cloud"):
+        assert f"onnxruntime>={floor}" in project["optional-dependencies"][extra]
 
 
 def test_what_its_operator_names_may_be_a_link_but_what_it_reads_may_not_be_elsewhere(tmp_path: Path) -> None:
