@@ -25,6 +25,9 @@ MANIFEST = "manifest.json"
 VECTORS = "vectors.npz"
 REPORT = "report.json"
 
+DATATYPES = DTYPES.keys() - {"BF16"}
+"""Of an artifact's tensors: a device's onnxruntime exchanges no BF16 with numpy."""
+
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 Precision = Literal["fp32", "fp16", "int8"]
@@ -227,8 +230,8 @@ def _contradiction(artifact: Artifact) -> str | None:
     """What in a well-formed manifest cannot be true, or ``None``."""
     manifest, signature = artifact.manifest, artifact.manifest.signature
     for spec in (signature.input, signature.output):
-        if spec.datatype not in DTYPES:
-            return f"signature: {spec.name!r} has unknown datatype {spec.datatype!r}"
+        if spec.datatype not in DATATYPES:
+            return f"signature: {spec.name!r} is {spec.datatype!r}, which an artifact cannot have"
     if len(signature.output.shape) != 2:
         return f"signature: output {signature.output.name!r} is not (batch, classes)"
     classes = signature.output.shape[1]

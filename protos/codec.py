@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from protos import inference_pb2 as pb
+from protos.bfloat16 import BF16
 
 Tensor = NDArray[Any]
 Raw = bytes | memoryview
@@ -25,9 +26,10 @@ DTYPES: dict[str, np.dtype[Any]] = {
     **{f"INT{bits}": np.dtype(f"<i{bits // 8}") for bits in (8, 16, 32, 64)},
     **{f"UINT{bits}": np.dtype(f"<u{bits // 8}") for bits in (8, 16, 32, 64)},
     **{f"FP{bits}": np.dtype(f"<f{bits // 8}") for bits in (16, 32, 64)},
+    "BF16": BF16,
     "BYTES": np.dtype(object),
 }
-"""Datatype of the protocol -> numpy dtype, little-endian. BF16 has no numpy dtype and is refused."""
+"""Datatype of the protocol -> numpy dtype, little-endian."""
 
 DATATYPES = {dtype: name for name, dtype in DTYPES.items()}
 
@@ -112,7 +114,7 @@ def response(
 ) -> pb.ModelInferResponse:
     """A ``ModelInferResponse`` with the tensors in the order given.
 
-    Raw, or if asked with typed contents; raw still if a tensor has no typed field (FP16).
+    Raw, or if asked with typed contents; raw still if a tensor has no typed field (FP16, BF16).
     """
     typed = typed and all(datatype(array.dtype) in _TYPED_FIELDS for array in tensors.values())
     return pb.ModelInferResponse(
@@ -210,6 +212,8 @@ def _from_raw(of: Layout, raw: Raw) -> Tensor:
 def from_json(header: Header, data: Any) -> Tensor:
     """The array in JSON's values, nested as its shape or flat; text stands for BYTES."""
     dtype = _dtype(header)
+    if dtype == BF16:
+        raise CodecError(f"tensor {header.name!r}: BF16 can only travel as binary data")
     try:
         flat = np.fromiter(_texts(data), object) if dtype.hasobject else _numbers(data)
     except (TypeError, ValueError, OverflowError, RecursionError):
@@ -218,7 +222,9 @@ def from_json(header: Header, data: Any) -> Tensor:
 
 
 def to_json(name: str, array: Tensor) -> list[Any]:
-    """Row-major values for JSON, flat; ``CodecError`` if there are bytes that are no text."""
+    """Row-major values for JSON, flat; ``CodecError`` if there are bytes that are no text, or BF16."""
+    if array.dtype == BF16:
+        raise CodecError(f"tensor {name!r}: is BF16, ask for binary data")
     if not array.dtype.hasobject:
         values: list[Any] = array.ravel().tolist()
         return values

@@ -10,11 +10,12 @@ _DATATYPES = {
     **{f"tensor(int{bits})": f"INT{bits}" for bits in (8, 16, 32, 64)},
     **{f"tensor(uint{bits})": f"UINT{bits}" for bits in (8, 16, 32, 64)},
     "tensor(float16)": "FP16",
+    "tensor(bfloat16)": "BF16",
     "tensor(float)": "FP32",
     "tensor(double)": "FP64",
     "tensor(string)": "BYTES",
 }
-"""onnxruntime's name of a type -> datatype. BF16 and what is no tensor at all are missing."""
+"""onnxruntime's name of a type -> datatype. What is no tensor at all is missing."""
 
 
 def spec(node: Any) -> TensorSpec:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cloud_server.errors import BadInput
+from protos.bfloat16 import widened
 from protos.codec import Tensor
 
 
@@ -13,6 +14,7 @@ def classify(array: Tensor, count: int, labels: Sequence[str] = ()) -> Tensor:
 
     Fewer if there are fewer classes. NaN comes last, among equals the lower index first.
     """
+    array = widened(array)
     if array.dtype.kind not in "iuf":
         raise BadInput("classification is of an output of numbers, and this is none")
     rows = array.reshape(len(array), -1) if array.ndim > 1 and array.size else array.reshape(1, -1)

@@ -9,6 +9,7 @@ import numpy as np
 from cloud_server.errors import BadInput
 from protos import image
 from protos.artifact import ImageInput, TensorSpec
+from protos.bfloat16 import widened
 from protos.codec import PlainHeader, Tensor
 
 MOST_IMAGES, MOST_BYTES = 32, 64 << 20
@@ -44,7 +45,8 @@ def accept(spec: TensorSpec, array: Tensor, images: ImageInput | None) -> Tensor
     """The array to feed, of a tensor that was expected; ``BadInput`` if it holds what none may."""
     if images and array.dtype.hasobject:
         return _decode(spec, array, images)
-    if array.dtype.kind == "f" and 0 in np.isfinite(array).tobytes():  # all() lets other threads in once more
+    numbers = widened(array)
+    if numbers.dtype.kind == "f" and 0 in np.isfinite(numbers).tobytes():  # all() lets others in once more
         raise BadInput(f"input {spec.name!r}: holds NaN or infinity")
     return _to_text(spec, array) if array.dtype.hasobject else array
 

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from cloud_server.errors import ModelError, StartError
+from cloud_server.inference import bfloat16
 from protos.artifact import TensorSpec
+from protos.bfloat16 import BF16, narrowed, widened
 from protos.codec import DTYPES, CodecError, Tensor
 from protos.signature import spec
 
@@ -63,9 +65,10 @@ def open_session(path: Path, providers: Sequence[str] = ("cpu",)) -> Any:
     options.log_severity_level = _FATAL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return ort.InferenceSession(path, options, providers=[PROVIDERS[name] for name in providers])
+        session = ort.InferenceSession(path, options, providers=[PROVIDERS[name] for name in providers])
     except Exception as error:  # onnxruntime's errors have no base of their own
         raise ModelError(path, f"is no ONNX model that can run here: {str(error).splitlines()[0]}") from error
+    return bfloat16.opened(session)
 
 
 def divides(session: Any, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> bool:
@@ -92,13 +95,15 @@ def _some(spec: TensorSpec, count: int) -> Tensor:
     dtype = DTYPES[spec.datatype]
     if dtype.hasobject:
         return np.where(values > 0, "a", "b").astype(object)
+    if dtype == BF16:
+        return narrowed(values)
     return values.astype(dtype) if dtype.kind == "f" else (values > 0).astype(dtype)
 
 
 def _same(apart: tuple[Tensor, Tensor], together: Tensor) -> bool:
     if [array.shape[:1] for array in (*apart, together)] != [(1,), (2,), (3,)]:
         return False
-    expected = np.concatenate(apart)
+    expected, together = widened(np.concatenate(apart)), widened(together)
     if expected.shape != together.shape or expected.dtype.kind not in "fiu":
         return np.array_equal(expected, together)
     of_sample = tuple(range(1, expected.ndim))
@@ -118,6 +123,9 @@ def run_options() -> Any:
 def signature(path: Path, session: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     """Inputs and outputs as the model file declares them; ``ModelError`` if one is no tensor we can carry."""
     try:
-        return tuple(map(spec, session.get_inputs())), tuple(map(spec, session.get_outputs()))
+        inputs, outputs = tuple(map(spec, session.get_inputs())), tuple(map(spec, session.get_outputs()))
     except CodecError as error:
         raise ModelError(path, str(error)) from None
+    if isinstance(session, bfloat16.Session) and any(it.datatype == "BYTES" for it in inputs):
+        raise ModelError(path, "takes text and has bfloat16: onnxruntime's Python cannot feed it both")
+    return inputs, outputs

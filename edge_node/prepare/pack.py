@@ -87,9 +87,13 @@ def signature_of(session: Any) -> Signature:
                 f"the model has {len(found)} {kind} ({', '.join(it.name for it in found)}), not one"
             )
     try:
-        return Signature(input=spec(tensors["inputs"][0]), output=spec(tensors["outputs"][0]))
+        signature = Signature(input=spec(tensors["inputs"][0]), output=spec(tensors["outputs"][0]))
     except CodecError as error:
         raise PackError(str(error)) from None
+    for it in (signature.input, signature.output):
+        if it.datatype not in contract.DATATYPES:
+            raise PackError(f"{it.name!r} is {it.datatype}, which an artifact cannot have: cast it to FP32")
+    return signature
 
 
 def _session(model: Path) -> Any:

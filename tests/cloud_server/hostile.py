@@ -77,7 +77,7 @@ shapes = st.one_of(
     st.lists(extreme | st.integers(0, 3), max_size=5),
     st.sampled_from([[0, 2**62], [1, 3], [2**62] * 300, [1] * 70, [3] * 4000]),
 )
-datatypes = st.sampled_from([*DTYPES, "BF16", "", "fp32", "FP" * 100])
+datatypes = st.sampled_from([*DTYPES, "FP8", "", "fp32", "FP" * 100])
 names = st.sampled_from(["x", "a", "b", "y", "", "\0", "x" * 1000])
 numbers = st.one_of(st.integers(-(2**63), 2**63 - 1), st.sampled_from([0, 1, 2**63 - 1, -1]))
 parameter = st.one_of(

@@ -49,11 +49,23 @@ def test_an_answer_that_is_not_one_a_sample(tmp_path: Path) -> None:
     assert not rows(tmp_path, node("ReduceMean", ["x"], ["y"], axes=[0]), answer=(1, 3))
 
 
+def test_samples_of_bfloat16_that_do(tmp_path: Path) -> None:
+    x, y = (graphs.tensor(name, TensorProto.BFLOAT16, ["n", 3]) for name in "xy")
+    nodes = [
+        node("Cast", ["x"], ["wide"], to=TensorProto.FLOAT),
+        node("ReduceMean", ["wide"], ["mean"], axes=[0]),
+        node("Sub", ["wide", "mean"], ["less"]),
+        node("Cast", ["less"], ["y"], to=TensorProto.BFLOAT16),
+    ]
+    assert not load_model(graphs.write(tmp_path / "brain.onnx", nodes, [x], [y]))[0].batches
+
+
 def test_of_each_kind(tmp_path: Path) -> None:
     shared = {
         "artifact": cloud_artifact(tmp_path / "cloud").directory,
         "plain": linear(tmp_path / "plain.onnx"),
         "text": graphs.echo(tmp_path / "text.onnx", TensorProto.STRING),
+        "bfloat16": graphs.echo(tmp_path / "brain.onnx", TensorProto.BFLOAT16),
         "two inputs": graphs.arithmetic(tmp_path / "arithmetic.onnx"),
     }
     assert {name: load_model(path)[0].batches for name, path in shared.items()} == dict.fromkeys(shared, True)

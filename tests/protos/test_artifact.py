@@ -137,7 +137,11 @@ GAIN = {"kind": "gain", "helps": {"weights": [1, 2, 3], "bias": [0, 0]}}
         (put("gate.score", GAIN), "gate: score gain has 2 biases for 3 classes"),
         (put("schema", "tidegate.artifact/2"), "manifest.json: Invalid enum value 'tidegate.artifact/2'"),
         (put("precision", "int4"), "manifest.json: Invalid enum value 'int4'"),
-        (put("signature.input.datatype", "FP31"), "signature: 'x' has unknown datatype 'FP31'"),
+        (put("signature.input.datatype", "FP31"), "signature: 'x' is 'FP31', which an artifact cannot have"),
+        (
+            put("signature.output.datatype", "BF16"),
+            "signature: 'logits' is 'BF16', which an artifact cannot have",
+        ),
         (put("signature.input.datatype", "UINT8"), "vectors.npz holds float32 (16, 3) -> "),
         (put("signature.input.shape", [-1, 4]), "vectors.npz holds float32 (16, 3) -> (16, 3), which is not"),
         (put("signature.output.shape", [-1, 2]), "3 labels for 2 classes"),

@@ -96,8 +96,8 @@ MALFORMED = {
     ),
     "a tensor twice": (message(header(), header(), raw=(b"\0" * 8,) * 2), "tensor 'x' is given twice"),
     "an unknown datatype": (
-        message(header("BF16"), raw=(b"\0" * 4,)),
-        "tensor 'x': unknown datatype 'BF16'",
+        message(header("FP8"), raw=(b"\0" * 4,)),
+        "tensor 'x': unknown datatype 'FP8'",
     ),
     "raw and typed contents": (
         message(header(fp32_contents=[1, 2]), raw=(b"\0" * 8,)),
@@ -173,7 +173,7 @@ def test_a_malformed_tensor_is_named_with_what_is_wrong(sent: pb.ModelInferReque
 
 
 @given(
-    datatype=st.sampled_from([*DTYPES, "BF16", ""]),
+    datatype=st.sampled_from([*DTYPES, "FP8", ""]),
     shape=st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(0, 3), max_size=70),
     raw=st.binary(max_size=40) | st.none(),
 )

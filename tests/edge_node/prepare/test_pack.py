@@ -136,6 +136,13 @@ def test_a_model_of_several_outputs_is_refused(model: Path, out: Path) -> None:
         pack(out, model, FACTS, samples())
 
 
+def test_a_model_of_bfloat16_is_refused(tmp_path: Path, out: Path) -> None:
+    nodes = [helper.make_node("Cast", ["x"], ["logits"], to=onnx.TensorProto.FLOAT)]
+    x = helper.make_tensor_value_info("x", onnx.TensorProto.BFLOAT16, ["batch", 3])
+    with refused(out, "'x' is BF16, which an artifact cannot have: cast it to FP32"):
+        pack(out, save(tmp_path / "brain.onnx", nodes, [], x, 3), FACTS, samples())
+
+
 def reshaped(path: Path, shape: list[int]) -> Path:
     """The model that gives its input (batch, 3) in another shape."""
     nodes = [helper.make_node("Reshape", ["x", "shape"], ["logits"])]
