@@ -182,6 +182,17 @@ def test_a_model_computes_with_bfloat16(stub: Any) -> None:
     same(codec.response_tensors(answer.infer_response)["y"], brains(2, -5, 2e38))
 
 
+@pytest.mark.parametrize("way", ["grpc", "http"])
+def test_bfloat16_of_an_independent_client(served: tuple[Running, int], way: str) -> None:
+    triton, numbers = pytest.importorskip(f"tritonclient.{way}"), pytest.importorskip("ml_dtypes")
+    address = served[0].address if way == "grpc" else f"127.0.0.1:{served[1]}"
+    array = np.array([[1, -2.5, 3]], numbers.bfloat16)
+    with triton.InferenceServerClient(address) as client:
+        x = triton.InferInput("x", array.shape, "BF16").set_data_from_numpy(array)
+        found = client.infer("doubled", [x]).as_numpy("y")
+    assert (found.dtype, found.tolist()) == (array.dtype, [[2, -5, 6]])
+
+
 @pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
 def test_bfloat16_is_finite(stub: Any, poison: float) -> None:
     with pytest.raises(grpc.RpcError, match="input 'x': holds NaN or infinity"):
