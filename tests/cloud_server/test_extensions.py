@@ -61,6 +61,21 @@ def test_models_that_are_named_one_by_one_stay(client: Any, call: str) -> None:
         getattr(client, call)("cloud")
 
 
+@pytest.mark.parametrize(
+    ("call", "arguments"),
+    [
+        ("get_model_config", ["cloud"]),
+        ("get_trace_settings", []),
+        ("get_log_settings", []),
+        ("get_system_shared_memory_status", []),
+        ("get_cuda_shared_memory_status", []),
+    ],
+)
+def test_what_is_not_offered_says_so(client: Any, call: str, arguments: list[str]) -> None:
+    with pytest.raises(triton.InferenceServerException, match="UNIMPLEMENTED"):
+        getattr(client, call)(*arguments)
+
+
 def test_server_metadata_name_the_extensions(client: Any) -> None:
     assert set(client.get_server_metadata().extensions) >= {"classification", "statistics"}
 
