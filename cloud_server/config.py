@@ -86,7 +86,7 @@ class Loading(Section, frozen=True, kw_only=True):
     memory: Annotated[int, Meta(ge=64)] = 2048
     """MiB of address space for the model, its weights and one run."""
     deadline: Annotated[float, Meta(gt=0)] = 60.0
-    """Seconds until it has to have run."""
+    """Seconds until it has to have run; and the longest that any run of it may take."""
 
 
 class Tls(Section, frozen=True, kw_only=True):

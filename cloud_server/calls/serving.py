@@ -34,6 +34,7 @@ from cloud_server.inference.catalogue import Catalogue
 from cloud_server.inference.company import Alone, Company
 from cloud_server.inference.limits import LARGEST
 from cloud_server.inference.repository import Repository
+from cloud_server.inference.runs import Watchdog
 from cloud_server.metrics import Meter
 from cloud_server.probes import Health
 from protos.inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
@@ -59,7 +60,7 @@ def serve(config: CloudConfig, meter: Meter, company: Company = Alone) -> Iterat
         health = probes.add(server, login, parts.answering.rights)
         catalogue.watch(partial(_tell, health, meter, repository))
         port = listening.open_port(server, config, login.certificates, meter.handshakes.labels("grpc").inc)
-        with probes.apart(health, config.health):
+        with probes.apart(health, config.health), Watchdog(repository):
             front.start(server, parts.begin, parts.answering.runs, parts.answering.before_waiting)
             try:
                 with _rest(config, servicer, parts.answering, meter, login):

@@ -29,11 +29,11 @@ def expect(
     costs next to nothing.
     """
     expected = {spec.name: spec for spec in specs}
-    if len(headers) != len(specs) or any(header.name not in expected for header in headers):
+    if len(headers) != len(specs) or {header.name for header in headers} != expected.keys():
         names = sorted(header.name for header in headers[:_NAMED])
         raise BadInput(f"inputs {names}, expected {list(expected)}")
     shapes = {header.name: _expect_one(expected[header.name], header, images) for header in headers}
-    return [shapes.get(name, ()) for name in expected]  # a name that is given twice is found out later
+    return [shapes[name] for name in expected]
 
 
 def most_images(spec: ImageInput) -> int:

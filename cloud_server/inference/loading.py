@@ -57,7 +57,7 @@ def open_model(path: Path, name: str = "", version: str = "", *, settings: Cloud
         raise ModelError(path, "changed while it was being loaded")
     card = replace(card, name=name or card.name, version=version or card.version)
     most, delay = settings.batching.most(card.name), settings.batching.delay(card.name)
-    return Model(card, session, most, delay)
+    return Model(card, session, most, delay, longest=settings.loading.deadline)
 
 
 def load_model(path: Path, providers: Sequence[str] = ("cpu",)) -> tuple[Card, Any]:

@@ -6,15 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import accumulate
+from math import inf
 from typing import Any
 
 import numpy as np
 from msgspec import Struct
 
 from cloud_server.errors import BadInput
+from cloud_server.inference.call import Call
 from cloud_server.inference.inputs import accept, expect
 from cloud_server.inference.question import Asked, Wanted
-from cloud_server.inference.session import run_options
+from cloud_server.inference.runs import ENDED, Runs
 from cloud_server.inference.sizing import Run, Sizing
 from protos.artifact import ImageInput, TensorSpec
 from protos.codec import Tensor
@@ -22,6 +24,8 @@ from protos.codec import Tensor
 FORMS = 64
 """Plans that are kept: most callers ask the same each time."""
 
+_NAMED = 9
+"""Names that a refusal repeats."""
 log = logging.getLogger(__name__)
 
 
@@ -83,14 +87,18 @@ class Done(Struct, frozen=True):
 class Model:
     """A session and its card. Any number of threads may use it at once."""
 
-    def __init__(self, card: Card, session: Any, most: int = 1, delay: float = 0.0) -> None:
-        """``most``: samples in a run that requests share. ``delay``: seconds that it waits for them."""
+    def __init__(
+        self, card: Card, session: Any, most: int = 1, delay: float = 0.0, *, longest: float = inf
+    ) -> None:
+        """``most``: samples in a run that requests share. ``delay``: seconds that it waits for them.
+
+        ``longest``: seconds that a run may take.
+        """
         self.card, self.delay = card, delay
         self.sizing = Sizing(most if card.batches else 1)
-        self._session = session
+        self.runs = Runs(session, longest)
         self.plan = lru_cache(FORMS)(partial(_plan, card, object()))  # no cycle, which would keep a model
         """For an ``Asked``; ``BadInput`` if it is not what the model takes or gives."""
-        self._options = run_options()
         self._names = [spec.name for spec in card.outputs]
         self._speaks = any(spec.datatype == "BYTES" for spec in card.outputs)
 
@@ -105,41 +113,43 @@ class Model:
             feed[spec.name] = accept(spec, tensors[spec.name], images)
         return Work(self, plan, feed)
 
-    def alone(self, work: Work) -> Done | Exception:
+    def alone(self, work: Work, call: Call) -> Done | Exception:
         """In a run of its own."""
         curious = self.sizing.curious
         began, used = time.perf_counter(), time.thread_time() if curious else 0.0
         try:
-            outputs = self._run(work.plan.outputs, work.feed)
+            outputs = self._run(work.plan.outputs, work.feed, (call,))
         except Exception as error:  # noqa: BLE001 - it is the caller's
             return error
         seconds, cost = time.perf_counter() - began, time.thread_time() - used if curious else None
         return Done(outputs, Run(work.plan.samples, began, seconds, cost))
 
-    def together(self, works: Sequence[Work]) -> list[Done | Exception]:
+    def together(self, works: Sequence[Work], calls: Sequence[Call]) -> list[Done | Exception]:
         """All in one run; each by itself if that fails, so that nobody fails for another's sake."""
         if len(works) == 1:
-            return [self.alone(works[0])]
+            return [self.alone(works[0], calls[0])]
         curious = self.sizing.curious
         began, used = time.perf_counter(), time.thread_time() if curious else 0.0
         outputs = [name for name in self._names if any(name in work.plan.outputs for work in works)]
         try:
             joined = {name: np.concatenate([work.feed[name] for work in works]) for name in works[0].feed}
-            found = _divided(self._run(outputs, joined), works)
+            found = _divided(self._run(outputs, joined, calls), works)
+        except ENDED as error:
+            return [error] * len(works)
         except Exception:  # noqa: BLE001 - whose it is shows now
-            return [self.alone(work) for work in works]
+            return list(map(self.alone, works, calls))
         seconds, cost = time.perf_counter() - began, time.thread_time() - used if curious else None
         run = Run(sum(work.plan.samples for work in works), began, seconds, cost)
         return [Done(outputs, run) for outputs in found]
 
-    def stop(self) -> None:
-        """End runs under way; each fails."""
-        self._options.terminate = True
-
-    def _run(self, outputs: Sequence[str], feed: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _run(
+        self, outputs: Sequence[str], feed: dict[str, Tensor], calls: Sequence[Call]
+    ) -> dict[str, Tensor]:
         """What fits the signature can still be wrong: sizes that do not go together, an index too high."""
         try:
-            arrays: list[Tensor] = self._session.run(outputs, feed, self._options)
+            arrays = self.runs.run(outputs, feed, calls)
+        except ENDED:
+            raise
         except Exception as error:  # onnxruntime's errors have no base of their own
             log.warning("model %s: %s", self.card.name, error)
             shapes = {name: list(array.shape) for name, array in feed.items()}
@@ -163,9 +173,11 @@ def _counts(card: Card) -> bool:
 
 
 def _choose(card: Card, wanted: Sequence[Wanted]) -> list[str]:
-    requested, names = list(dict.fromkeys(it.name for it in wanted)), [spec.name for spec in card.outputs]
+    requested, names = [it.name for it in wanted], [spec.name for spec in card.outputs]
     if unknown := set(requested) - set(names):
-        raise BadInput(f"no output {sorted(unknown)}, the model has {names}")
+        raise BadInput(f"no output {sorted(unknown)[:_NAMED]}, the model has {names}")
+    if len(set(requested)) < len(requested):  # with as many plans, and larger ones, callers could fill memory
+        raise BadInput(f"outputs {requested[:_NAMED]}, expected each once at most of {names}")
     return requested or names
 
 

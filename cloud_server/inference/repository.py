@@ -57,10 +57,15 @@ class Repository:
         """What is served of a model, in the order of ``put``; empty if there is none."""
         return {version: model for version, model in self._models.get(name, {}).items() if version != _ANY}
 
-    def stop(self) -> None:
-        """End every run under way, those on models that are served no more too."""
+    def look(self) -> None:
+        """End runs that take too long, or that nobody waits for, also of models that are served no more."""
         for model in list(self._living):
-            model.stop()
+            model.runs.look()
+
+    def stop(self) -> None:
+        """End every run under way, those of models that are served no more too."""
+        for model in list(self._living):
+            model.runs.stop()
 
     @property
     def request_bytes(self) -> int:

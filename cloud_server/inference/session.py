@@ -112,7 +112,7 @@ def _same(apart: tuple[Tensor, Tensor], together: Tensor) -> bool:
 
 
 def run_options() -> Any:
-    """Options for every run of a model; setting ``terminate`` on them ends all of its runs."""
+    """Options of a run; setting ``terminate`` on them ends it."""
     import onnxruntime as ort
 
     options = ort.RunOptions()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from threading import Condition, Lock
 
 from cloud_server.backoff import pause
-from cloud_server.errors import Expired, Full, Gone, Late
+from cloud_server.errors import Expired, Full, Late
 from cloud_server.inference.call import Call
 from cloud_server.inference.line import Job, Line
 from cloud_server.inference.model import Done, Model, Work
@@ -67,7 +67,7 @@ class Turns:
             return True
 
     def _alone(self, work: Work, call: Call) -> Done | Exception:
-        outcome = _hopeless(call) or work.model.alone(work)
+        outcome = call.hopeless() or work.model.alone(work, call)
         self._end(work.model, (outcome.run,) if isinstance(outcome, Done) else ())
         return outcome
 
@@ -102,7 +102,8 @@ class Turns:
         with self._lock:
             batch = self._gather(job)
             self._hand_on()
-        outcomes = batch[0].work.model.together([it.work for it in batch]) if batch else []
+        works, calls = [it.work for it in batch], [it.call for it in batch]
+        outcomes = works[0].model.together(works, calls) if batch else []
         for each, outcome in zip(batch, outcomes, strict=True):
             each.outcome = outcome
         self._end((batch or [job])[0].work.model, {it.run for it in outcomes if isinstance(it, Done)})
@@ -155,14 +156,7 @@ class Turns:
 
 def _alive(job: Job) -> bool:
     """Whether its caller still waits; else its thread hears of it."""
-    job.outcome = _hopeless(job.call)
+    job.outcome = job.call.hopeless()
     if job.outcome:
         job.wake()
     return job.outcome is None
-
-
-def _hopeless(call: Call) -> Exception | None:
-    """Why its caller waits no longer."""
-    if call.deadline is not None and call.deadline <= time.monotonic():
-        return Expired()
-    return None if call.alive() else Gone()

@@ -17,6 +17,7 @@ from cloud_server import config
 from cloud_server.calls import serving
 from cloud_server.calls.handlers import Handlers
 from cloud_server.calls.servicer import SERVICE, InferenceServicer
+from cloud_server.inference.runs import Watchdog
 from cloud_server.metrics import Meter
 from deploy.ray.call import Context, Refused, Reply
 from protos import inference_pb2 as pb
@@ -101,6 +102,7 @@ def _answers(settings: config.CloudConfig) -> tuple[dict[str, Answer], Handlers]
     server = replace(settings.server, threads=settings.server.threads or 1)
     settings, registered = replace(settings, server=server), _Registered()
     parts = serving.assemble(settings, Meter(), servicer=_Servicer)
+    Watchdog(parts.catalogue.repository).start()
     add_GRPCInferenceServiceServicer_to_server(parts.servicer, registered)
 
     def answer(name: str) -> Answer:

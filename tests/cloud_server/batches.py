@@ -62,7 +62,7 @@ def watched(path: Path, most: int = 8, delay: float = 0.0) -> tuple[Model, Watch
     settings = CloudConfig(batching=Batching(delays={path.stem: delay}))
     model = loading.open_model(path, settings=settings)
     model.sizing = Always(most)
-    model._session = session = Watched(model._session)
+    model.runs._session = session = Watched(model.runs._session)
     return model, session
 
 

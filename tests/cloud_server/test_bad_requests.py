@@ -38,9 +38,16 @@ def typed(datatype: str, shape: list[int], model: str = "cloud", **contents: Any
     return pb.ModelInferRequest(model_name=model, inputs=[x])
 
 
-def wanting(name: str) -> pb.ModelInferRequest:
+def wanting(*names: str) -> pb.ModelInferRequest:
     message = request(x=ROW)
-    message.outputs.add(name=name)
+    for name in names:
+        message.outputs.add(name=name)
+    return message
+
+
+def twice() -> pb.ModelInferRequest:
+    message = request("arithmetic", a=np.ones(1, np.float32), b=np.ones(1, np.float32))
+    message.inputs[1].name = "a"
     return message
 
 
@@ -71,6 +78,11 @@ BAD = {
     "typed, too few": (typed("FP32", [1, 3], fp32_contents=[1]), "1 elements, shape [1, 3] needs 3"),
     "typed, other field": (typed("FP32", [1, 3], int_contents=[1, 2, 3]), "0 elements"),
     "typed half": (typed("FP16", [1], model="half"), "FP16 can only travel as raw contents"),
+    "an input twice": (twice(), "inputs ['a', 'a'], expected ['a', 'b']"),
+    "an output twice": (
+        wanting("logits", "logits"),
+        "outputs ['logits', 'logits'], expected each once at most of ['logits']",
+    ),
     "unknown output": (wanting("labels"), "no output ['labels'], the model has ['logits']"),
     "torn text": (raw("text", "BYTES", [1], b"\x05\0\0\0ab"), "runs past the end"),
     "not UTF-8": (request("text", x=np.array([b"\xff"], object)), "a BYTES element is not UTF-8"),

@@ -226,11 +226,11 @@ def test_statistics_count_runs_and_not_requests(serve: Serve, models: dict[str, 
 
 def _runs(model: Any) -> Event:
     """Set once it does."""
-    began, session = Event(), model._session
+    began, session = Event(), model.runs._session
 
     def run(*arguments: Any) -> Any:
         began.set()
         return session.run(*arguments)
 
-    model._session = SimpleNamespace(run=run)
+    model.runs._session = SimpleNamespace(run=run)
     return began

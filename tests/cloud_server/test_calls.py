@@ -146,7 +146,7 @@ def test_a_call_that_expires_while_it_waits_never_reaches_the_model(
         with pytest.raises(grpc.RpcError) as caught:
             stub.ModelInfer(codec.request("cloud", {"x": ROWS}), timeout=0.1)
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        running.repository.get("counting").stop()
+        running.repository.get("counting").runs.stop()
         assert busy.exception()
         infer(stub, "cloud", x=ROWS)
         name, labels = "tidegate_model_inference_duration_seconds_count", {"model": "cloud"}

@@ -16,6 +16,7 @@ from onnx import ValueInfoProto, helper
 from cloud_server.config import CloudConfig
 from cloud_server.errors import ModelError
 from cloud_server.inference import loading
+from cloud_server.inference.call import Call
 from cloud_server.inference.model import Done
 from cloud_server.inference.question import Asked
 from cloud_server.server import Running
@@ -210,7 +211,7 @@ def test_bfloat16_of_several_callers_in_one_run(tmp_path: Path) -> None:
     model = loading.open_model(doubled(tmp_path / "doubled.onnx"), settings=CloudConfig())
     plan = model.plan(Asked("", "", (PlainHeader("x", "BF16", (1, 3)),)))
     works = [model.prepare(plan, {"x": brains(number, 0, 1)}) for number in (1, 5)]
-    one, other = model.together(works)
+    one, other = model.together(works, [Call()] * 2)
     assert isinstance(one, Done)
     assert isinstance(other, Done)
     assert one.run is other.run

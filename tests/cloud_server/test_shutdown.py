@@ -93,7 +93,7 @@ def test_both_skins_drain_at_the_same_time(tmp_path: Path, models: dict[str, Pat
     port = str(free_port())
     rest, environ = f"127.0.0.1:{port}", {"TIDEGATE_REST__PORT": port, "TIDEGATE_SERVER__THREADS": "2"}
     with (
-        started(tmp_path, models["counting"], **environ) as process,
+        started(tmp_path, models["counting"], **environ, TIDEGATE_SERVER__GRACE="60") as process,
         grpc.insecure_channel(process.address) as channel,
         grpc.insecure_channel(process.address) as other,
         ThreadPoolExecutor(1) as pool,
