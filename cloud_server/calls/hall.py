@@ -35,7 +35,8 @@ class Hall(Generic[T]):
         with self._lock:
             self._here += 1
             active = self._active.get(kind, 0)
-            if active and kind not in self._waiting and active < self._most():
+            new = not active and bool(self._active)  # of which the others are to hear
+            if not new and kind not in self._waiting and active < self._most():
                 self._active[kind] = active + 1
                 return ((call, kind),)
             self._waiting.setdefault(kind, deque()).append(call)
@@ -54,7 +55,7 @@ class Hall(Generic[T]):
             return due
 
     def _most(self) -> int:
-        return self.wanted if len(self._active) == 1 else 2 * self.wanted
+        return self.wanted if len(self._active) <= 1 else 2 * self.wanted
 
     def _next(self) -> Sequence[tuple[T, Kind]]:
         most, due = self._most(), []

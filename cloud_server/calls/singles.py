@@ -3,8 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from google.protobuf.message import DecodeError
-
 from cloud_server.access.callers import Caller
 from cloud_server.calls import reading
 from cloud_server.calls.arrivals import Arrivals
@@ -54,7 +52,7 @@ class Singles:
             try:
                 call.asked = request = reading.read(message)
                 priority = request.wishes.priority
-            except (RequestError, DecodeError):
+            except Exception:  # noqa: BLE001 - it comes once more, where it is looked at
                 call.asked = message
         self._go_on(self._hall.enter(call, (call.caller.identity, priority)))
 
