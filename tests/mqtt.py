@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from deploy.demo.broker import Broker
 from deploy.demo.processes import HOST, Child, wait_until
 from protos import result as contract
 from protos.result import Result
+from tests.ports import free_port
 from tests.services import require
 
 PATIENCE = 20.0
@@ -94,9 +94,7 @@ def restart(broker: Broker) -> None:
 def mosquitto(folder: Path, *lines: str) -> Iterator[Broker]:
     """A Mosquitto with these lines of configuration and its own defaults; its log has every connection."""
     program = require("mosquitto")
-    with socket.create_server((HOST, 0)) as free:
-        port = free.getsockname()[1]
-    config = folder / "mosquitto.conf"
+    config, port = folder / "mosquitto.conf", free_port()
     # `user root`: a change of user would undo the kernel's promise to end the broker with this process
     config.write_text("\n".join((f"listener {port} {HOST}", "user root", "log_type all", *lines)))
     with Child("broker", [program, "-c", config], folder / "broker.log") as process:

@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sysconfig
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from protos.result import Result
 from tests import reference
 from tests.models import LABELS, linear, samples
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,7 +41,7 @@ def test_make_targets_named_exist() -> None:
 
 
 def test_your_own_model_runs_in_those_lines(tmp_path: Path) -> None:
-    port = _free_port()
+    port = free_port()
     block = next(
         it for it in re.findall(r"```sh\n(.*?)```", reference.README.read_text(), re.DOTALL) if "pack" in it
     )
@@ -74,9 +74,3 @@ def _commands() -> dict[str, str]:
     """An environment with this Python's commands, and no port of metrics that another has."""
     path = f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}"
     return {**os.environ, "PATH": path, "TIDEGATE_METRICS__PORT": "0"}
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-    return port

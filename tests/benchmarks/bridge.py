@@ -36,6 +36,7 @@ from tests.benchmarks.table import Row, machine
 from tests.cloud_server.fleet import bridges
 from tests.cloud_server.fleet.sinks import value
 from tests.cloud_server.fleet.snapshots import birth, sample, snapshot
+from tests.ports import free_port
 from tests.services import require
 
 REPORT = Path(__file__).parents[2] / "docs/reports/bridge.md"
@@ -256,7 +257,7 @@ def _prometheus(folder: Path, port: int) -> Iterator[Prometheus]:
     target = {"static_configs": [{"targets": [f"{HOST}:{port}"]}], "job_name": "cloud-server"}
     timing = {"scrape_interval": f"{EVERY:.0f}s", "scrape_timeout": f"{EVERY:.0f}s"}
     config.write_text(json.dumps({"global": timing, "scrape_configs": [target]}))  # YAML, too
-    listen = f"{HOST}:{bridge_costs.free_port()}"
+    listen = f"{HOST}:{free_port()}"
     command: list[str | Path] = [
         require("prometheus"),
         f"--config.file={config}",

@@ -2,7 +2,6 @@
 
 import gzip
 import random
-import socket
 import statistics
 import time
 import zlib
@@ -17,7 +16,6 @@ from cloud_server.fleet import exposition
 from cloud_server.fleet.devices import Devices, Key
 from cloud_server.fleet.history import History
 from cloud_server.metrics import Meter as ServerMeter
-from deploy.demo.processes import HOST
 from edge_node.broker.snapshot import Snapshots
 from edge_node.gate.ground import Ground
 from edge_node.metrics import STAGES, Meter
@@ -109,13 +107,6 @@ def _timed(work: Callable[[], T]) -> tuple[float, T]:
         made = work()
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds), made
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server((HOST, 0)) as free:
-        port: int = free.getsockname()[1]
-    return port
 
 
 def _keys(count: int) -> Iterator[Key]:

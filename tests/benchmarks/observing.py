@@ -5,7 +5,6 @@ at no socket and is not scraped.
 """
 
 import copy
-import socket
 import statistics
 import subprocess
 import sys
@@ -31,6 +30,7 @@ from edge_node.sample import Sample
 from protos.codec import Tensor
 from tests.benchmarks.footprint import smaps
 from tests.benchmarks.table import Row
+from tests.ports import free_port
 
 SAMPLES = 3000
 """Of each kind."""
@@ -96,7 +96,7 @@ def measure(artifact: Path) -> dict[str, list[Row]]:
 def _run(way: str, artifact: Path) -> dict[str, list[float]]:
     """What a node in a process of its own measured."""
     with TemporaryDirectory() as folder, open_broker(Path(folder)) as broker:
-        port = _free_port()
+        port = free_port()
         command = [sys.executable, "-m", "tests.benchmarks.observing", way, artifact, broker.port, port]
         with subprocess.Popen(
             [*map(str, command)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -141,12 +141,6 @@ def _library() -> float:
             found.append(smaps(child.pid)["Rss"])
             print(file=child.stdin, flush=True)
     return found[1] - found[0]
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-    return port
 
 
 def _serve(way: str, artifact: Path, broker: int, port: int) -> None:

@@ -29,6 +29,7 @@ from tests.benchmarks.cloud.process import megabytes
 from tests.benchmarks.table import machine
 from tests.cloud_server import graphs
 from tests.peers import servers
+from tests.ports import free_port
 
 REPORT = Path(__file__).parents[2] / "docs/reports/cloud-overload.md"
 LOADS = 0.5, 1.0, 2.0, 5.0
@@ -177,7 +178,7 @@ def _quantile(seconds: Sequence[float], share: float) -> str:
 
 @contextmanager
 def _server(folder: Path, command: Sequence[object], model: Path) -> Iterator[servers.Peer]:
-    (port,) = servers.free_ports(1)
+    port = free_port()
     environ = {"TIDEGATE_METRICS__PORT": "0", "TIDEGATE_SERVER__THREADS": "1"}
     with servers.started([sys.executable, *command, port], folder, (port, port), model.stem, environ) as peer:
         yield peer

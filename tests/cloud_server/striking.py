@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from tests.cloud_server.hostile import LONG, SERVICE, Attack, mutant, volleys
 from tests.cloud_server.process import COMMAND, Process, started
-from tests.cloud_server.test_rest import free_port
 from tests.cloud_server.test_streaming import Stream
+from tests.ports import free_port
 
 REFUSALS = {
     "OK",

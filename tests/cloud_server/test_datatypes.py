@@ -27,7 +27,7 @@ from protos.codec import DTYPES, PlainHeader, Tensor
 from protos.inference_pb2_grpc import GRPCInferenceServiceStub
 from tests.cloud_server import graphs
 from tests.cloud_server.conftest import Serve
-from tests.cloud_server.test_rest import free_port
+from tests.ports import free_port
 
 CODES = {
     "BOOL": onnx.TensorProto.BOOL,

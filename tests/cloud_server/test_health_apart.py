@@ -15,8 +15,8 @@ from protos import inference_pb2 as pb
 from protos.inference_pb2_grpc import GRPCInferenceServiceStub
 from tests.cloud_server.conftest import Serve
 from tests.cloud_server.process import PATIENCE, started
-from tests.cloud_server.test_rest import free_port
 from tests.cloud_server.test_shutdown import FOR_EVER, count
+from tests.ports import free_port
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 

@@ -13,8 +13,8 @@ from cryptography.x509.oid import NameOID
 from deploy.demo.processes import wait_until
 from tests.cloud_server.pems import Pems, common, leaf, trust
 from tests.cloud_server.process import PATIENCE
-from tests.cloud_server.test_rest import free_port
 from tests.cloud_server.whoami import question, streamed, unary, whoami
+from tests.ports import free_port
 from tests.services import require
 
 TYPE = "type.googleapis.com/envoy.extensions"

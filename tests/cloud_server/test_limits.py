@@ -16,8 +16,8 @@ from protos import inference_pb2 as pb
 from protos.inference_pb2_grpc import GRPCInferenceServiceStub
 from tests.cloud_server.conftest import Serve
 from tests.cloud_server.hostile import as_http
-from tests.cloud_server.test_rest import free_port
 from tests.cloud_server.test_streaming import stream
+from tests.ports import free_port
 
 Refused = Callable[[pb.ModelInferRequest], str]
 """Sends a request by one of the ways; why it is refused."""

@@ -31,8 +31,8 @@ from tests.cloud_server.batches import beside, look_up, watched
 from tests.cloud_server.conftest import Serve
 from tests.cloud_server.test_batching import ask, fresh, held, queued
 from tests.cloud_server.test_rest import ask as post
-from tests.cloud_server.test_rest import free_port
 from tests.cloud_server.test_streaming import Stream
+from tests.ports import free_port
 
 health_pb2 = pytest.importorskip("grpc_health.v1.health_pb2")
 ROW = codec.request("cloud", {"x": np.ones((1, 3), np.float32)})

@@ -12,9 +12,9 @@ from protos.inference_pb2_grpc import GRPCInferenceServiceStub
 from tests.cloud_server.conftest import Serve
 from tests.cloud_server.pems import Pems, trust
 from tests.cloud_server.process import PATIENCE
-from tests.cloud_server.test_rest import free_port
 from tests.cloud_server.test_rights import BODY, Client, infer
 from tests.cloud_server.whoami import client_context
+from tests.ports import free_port
 
 PUSHBACK = "grpc-retry-pushback-ms"
 RATE = 0.02

@@ -22,17 +22,12 @@ from deploy.demo.processes import wait_until
 from protos import artifact, image
 from tests.cloud_server.conftest import Serve
 from tests.cloud_server.graphs import plain
+from tests.ports import free_port
 
 triton = pytest.importorskip("tritonclient.http", reason="needs tritonclient[http]", exc_type=ImportError)
 
 ROWS = np.array([[1, 0, 0], [0, 2, 0]], np.float32)
 X = {"name": "x", "shape": [2, 3], "datatype": "FP32", "data": ROWS.tolist()}
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module")

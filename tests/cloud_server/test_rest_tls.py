@@ -9,7 +9,7 @@ import pytest
 import trustme
 
 from tests.cloud_server.conftest import Serve
-from tests.cloud_server.test_rest import free_port
+from tests.ports import free_port
 
 
 def status(port: int, authority: trustme.CA, client: trustme.LeafCert | None = None) -> int:

@@ -19,9 +19,9 @@ from protos.inference_pb2_grpc import GRPCInferenceServiceStub
 from tests.cloud_server.conftest import Serve
 from tests.cloud_server.pems import Pems, trust
 from tests.cloud_server.process import PATIENCE
-from tests.cloud_server.test_rest import free_port
 from tests.cloud_server.whoami import client_context
 from tests.models import linear
+from tests.ports import free_port
 
 ACCESS = {"models": {"a": ["mine"], "ops": ["*"], "*": []}, "control": ["ops"]}
 BODY = {"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]}

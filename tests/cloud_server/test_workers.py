@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +34,7 @@ from tests.cloud_server.workers import (
     total,
 )
 from tests.models import linear
+from tests.ports import free_port
 
 ONE = np.array([[1, 0, 0]], np.float32)
 
@@ -250,9 +250,7 @@ def test_every_gauge_says_how_those_of_workers_make_one() -> None:
 
 
 def test_rest_is_answered_by_each_too(serve: Serve, models: dict[str, Path]) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with serve(models["plain"], server__workers=2, rest__port=port) as running:
         for _ in range(CONNECTIONS):
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/models/plain", timeout=PATIENCE) as it:

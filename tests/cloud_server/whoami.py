@@ -39,7 +39,7 @@ from cloud_server.room import Room
 from protos import inference_pb2 as pb
 from protos.inference_pb2_grpc import GRPCInferenceServiceStub, add_GRPCInferenceServiceServicer_to_server
 from tests.cloud_server.process import PATIENCE
-from tests.cloud_server.test_rest import free_port
+from tests.ports import free_port
 
 YOU = "you are "
 Headers = Sequence[tuple[str, str]]

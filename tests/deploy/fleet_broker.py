@@ -16,6 +16,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from deploy.demo.processes import HOST, Child, wait_until
+from tests.ports import free_port
 from tests.services import require
 
 KIT = Path(__file__).parents[2] / "deploy/mosquitto"
@@ -47,7 +48,7 @@ class Broker:
 def install(folder: Path, users: Sequence[str]) -> Broker:
     """The kit as its README installs it, but in this folder, on free loopback ports, as this user."""
     program = require("mosquitto")
-    tls_port, plain_port = free_ports()
+    tls_port, plain_port = free_port(), free_port()
     places = {
         "/etc/mosquitto/": f"{folder}/",
         "/var/lib/mosquitto/": f"{folder}/",
@@ -74,13 +75,6 @@ def _certify(folder: Path) -> None:
     authority.cert_pem.write_to_path(str(folder / "ca.crt"))
     certificate.private_key_pem.write_to_path(str(folder / "certs/server.key"))
     certificate.cert_chain_pems[0].write_to_path(str(folder / "certs/server.crt"))
-
-
-def free_ports() -> tuple[int, int]:
-    with socket.socket() as one, socket.socket() as other:
-        one.bind((HOST, 0))
-        other.bind((HOST, 0))
-        return one.getsockname()[1], other.getsockname()[1]
 
 
 def listens(host: str, port: int) -> bool:

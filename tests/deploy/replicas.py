@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sys
 import threading
 import time
@@ -27,6 +26,7 @@ from deploy.demo.processes import Child, wait_until
 from protos import codec
 from protos.inference_pb2_grpc import GRPCInferenceServiceStub
 from tests.models import cloud_artifact
+from tests.ports import free_port
 from tests.services import require
 
 KIT = Path(__file__).parents[2] / "deploy" / "envoy"
@@ -191,13 +191,6 @@ def ports(text: str, inference: int, admin: int) -> str:
     return text.replace("port_value: 8001", f"port_value: {inference}").replace(
         "port_value: 9901", f"port_value: {admin}"
     )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def answers(found: Stand) -> bool:

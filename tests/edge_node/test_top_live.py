@@ -4,7 +4,6 @@ import fcntl
 import os
 import pty
 import signal
-import socket
 import struct
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from edge_node.config import Metrics
 from edge_node.metrics import Meter, serve
 from protos.artifact import Artifact
 from tests.nodes import COMMAND, PATIENCE, environment, started, write_config
+from tests.ports import free_port
 
 HOST = "127.0.0.1"
 ENTER, LEAVE = b"\x1b[?1049h", b"\x1b[?1049l"
@@ -103,8 +103,7 @@ def node() -> Iterator[str]:
 
 
 def test_it_follows_a_node_through_its_life(tmp_path: Path, artifact: Artifact) -> None:
-    with socket.create_server((HOST, 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     config = write_config(tmp_path, artifact, source={"kind": "stdin"}, metrics={"port": port})
     with terminal("--config", str(config)) as shown:
         assert shown.shows("connection refused; looking again")

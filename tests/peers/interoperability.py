@@ -16,7 +16,8 @@ from protos import image
 from tests.cloud_server import graphs
 from tests.models import cloud_artifact, linear
 from tests.peers.clients.checks import CALLS
-from tests.peers.servers import HOST, free_ports
+from tests.peers.servers import HOST
+from tests.ports import free_port
 from tests.services import require
 
 DOCS = Path(__file__).parents[2] / "docs/interoperability.md"
@@ -58,7 +59,7 @@ def stand(folder: Path) -> Iterator[Stand]:
     linear(folder / "repository/net/1/model.onnx")
     jpeg = folder / "green.jpg"
     jpeg.write_bytes(image.encode(graphs.plain(1)))
-    (port,) = free_ports(1)
+    port = free_port()
     settings = {
         "server.port": 0,
         "metrics.port": 0,

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ import grpc
 from protos import inference_pb2 as pb
 from protos.inference_pb2_grpc import GRPCInferenceServiceStub
 from protos.signature import spec
+from tests.ports import free_port
 from tests.services import require
 
 HERE = Path(__file__).parent
@@ -44,7 +44,7 @@ class Peer:
 def mlserver(folder: Path, model: Path, *, threads: int = 1, workers: int = 0) -> Iterator[Peer]:
     """MLServer; ``workers``: processes beside its own that run the model."""
     python = require("mlserver")
-    http, port, metrics = free_ports(3)
+    http, port, metrics = free_port(), free_port(), free_port()
     inputs, outputs = signature(model)
     (folder / "settings.json").write_text(
         json.dumps(
@@ -78,7 +78,7 @@ def mlserver(folder: Path, model: Path, *, threads: int = 1, workers: int = 0) -
 def kserve(folder: Path, model: Path, *, threads: int = 1, runs: int = 0) -> Iterator[Peer]:
     """KServe's Python server; ``runs``: inferences at once, 0: on its event loop."""
     python = require("kserve")
-    port, http = free_ports(2)
+    port, http = free_port(), free_port()
     command = [python, HERE / "kserve_server.py", model, port, http, threads, runs]
     with started(command, folder, (port, http), model.stem) as peer:
         yield peer
@@ -99,7 +99,7 @@ def triton(
     (repository / "1").mkdir(parents=True)
     shutil.copy(HERE / "triton_model.py", repository / "1/model.py")
     (repository / "config.pbtxt").write_text(_triton_config(model, instances, batch, delay))
-    port, http = free_ports(2)
+    port, http = free_port(), free_port()
     command = [
         home / "pytriton/tritonserver/bin/tritonserver",
         f"--model-repository={folder / 'models'}",
@@ -198,12 +198,3 @@ def signature(model: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
 def _said(tensor: Any) -> dict[str, Any]:
     it = spec(tensor)
     return {"name": it.name, "datatype": it.datatype, "shape": list(it.shape)}
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on."""
-    sockets = [socket.create_server((HOST, 0)) for _ in range(count)]
-    ports = [it.getsockname()[1] for it in sockets]
-    for it in sockets:
-        it.close()
-    return ports

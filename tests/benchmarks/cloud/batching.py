@@ -18,6 +18,7 @@ from tests.benchmarks.cloud.client import Client, Task
 from tests.benchmarks.cloud.process import cpu_seconds
 from tests.peers import servers
 from tests.peers.servers import Peer
+from tests.ports import free_port
 
 REPORT = Path(__file__).parents[3] / "docs/reports/cloud-batching.md"
 CALLERS = 1, 2, 4, 8, 16, 32
@@ -84,7 +85,7 @@ def _turns(client: Client, task: Task, peers: tuple[Peer, ...]) -> dict[int, tup
 @contextmanager
 def _server(folder: Path, model: Path, most: int | None = None) -> Iterator[Peer]:
     folder.mkdir(exist_ok=True)
-    port, metrics = servers.free_ports(2)
+    port, metrics = free_port(), free_port()
     environ = {"TIDEGATE_METRICS__PORT": str(metrics)}
     if most:
         environ["TIDEGATE_BATCHING__MAX_BATCH_SIZE"] = str(most)

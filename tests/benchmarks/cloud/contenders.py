@@ -12,6 +12,7 @@ from cloud_server.config import Server
 from tests.benchmarks.cloud import nets
 from tests.peers import servers
 from tests.peers.servers import Peer
+from tests.ports import free_port
 
 Open = Callable[[Path, Path], AbstractContextManager[Peer]]
 """A server of this network, in a folder of its own."""
@@ -22,7 +23,7 @@ OURS, STREAM, BARE, ECHO = "Tidegate", "Tidegate, stream", "session.run", "empty
 @contextmanager
 def tidegate(folder: Path, model: Path, **server: int) -> Iterator[Peer]:
     """Ours, as it comes but for these settings of ``[server]``."""
-    (port,) = servers.free_ports(1)
+    port = free_port()
     environ = {f"TIDEGATE_SERVER__{key.upper()}": str(value) for key, value in server.items()}
     command = [sys.executable, "-m", "cloud_server", "run", model, "--port", port]
     environ["TIDEGATE_METRICS__PORT"] = "0"
@@ -33,7 +34,7 @@ def tidegate(folder: Path, model: Path, **server: int) -> Iterator[Peer]:
 @contextmanager
 def echo(folder: Path, model: Path) -> Iterator[Peer]:
     """No server at all."""
-    (port,) = servers.free_ports(1)
+    port = free_port()
     command = [sys.executable, "-m", "tests.benchmarks.cloud.echo", port]
     with servers.started(command, folder, (port, port), model.stem) as peer:
         yield peer
