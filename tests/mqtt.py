@@ -19,8 +19,8 @@ from protos.result import Result
 from tests.ports import free_port
 from tests.services import require
 
-PATIENCE = 20.0
-"""Seconds; only something broken needs them."""
+PATIENCE = 60.0
+"""Seconds; only something broken needs them, or a node that looks for its broker again only after 30."""
 
 
 class Inbox:

@@ -10,6 +10,7 @@ import pytest
 
 from deploy.demo.broker import Broker, open_broker
 from deploy.demo.processes import HOST, wait_until
+from edge_node.broker import connection
 from edge_node.broker.connection import WINDOW
 from protos.artifact import Artifact
 from tests.mqtt import PATIENCE, kill, restart, subscribed
@@ -21,8 +22,9 @@ CONTENT = {"unheard": "confirm"}
 
 
 @pytest.fixture
-def mortal(tmp_path: Path) -> Iterator[Broker]:
-    """A broker that a test may kill."""
+def mortal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Broker]:
+    """A broker that a test may kill, and nodes that look for it more often than is good for many of them."""
+    monkeypatch.setattr(connection, "BACK_OFF", (0.1, 1.0))
     folder = tmp_path / "broker"
     folder.mkdir()
     with open_broker(folder) as broker:

@@ -13,6 +13,7 @@ import pytest
 from deploy.demo.broker import Broker, open_broker
 from deploy.demo.processes import wait_until
 from edge_node import config
+from edge_node.broker import connection
 from edge_node.broker.connection import Connection
 from edge_node.config import Mqtt, Node
 from edge_node.errors import NodeError, SampleError
@@ -144,7 +145,10 @@ def test_a_waiting_source_stops(broker: Broker, root: str) -> None:
         assert list(opened.samples(stop)) == []
 
 
-def test_a_broker_that_is_absent_at_start_or_lost_is_subscribed_when_it_is_there(tmp_path: Path) -> None:
+def test_a_broker_that_is_absent_at_start_or_lost_is_subscribed_when_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "BACK_OFF", (0.1, 1.0))
     with open_broker(tmp_path) as mortal:
         kill(mortal)
         with sampling(mortal, "sensors/+") as samples:
