@@ -15,9 +15,12 @@ from queue import Queue
 from threading import Thread
 from typing import Any
 
+import pytest
+
 from deploy.demo.processes import wait_until
 from edge_node import config
 from edge_node.config import EdgeConfig
+from edge_node.fallback import prober
 from edge_node.node import EdgeNode
 from edge_node.publisher import Publisher
 from protos import result as contract
@@ -57,9 +60,17 @@ def settings(folder: Path, artifact: Artifact | Path, **sections: dict[str, Any]
 @contextmanager
 def opened(settings: EdgeConfig | Path, publisher: Publisher | None = None) -> Iterator[EdgeNode]:
     """A node in this process."""
-    with EdgeNode.open(settings, publisher) as node:
+    with first_look(PATIENCE), EdgeNode.open(settings, publisher) as node:
         yield node
     results_by_reason(exposition(node.meter.registry))
+
+
+@contextmanager
+def first_look(seconds: float) -> Iterator[None]:
+    """A node that starts waits so long for the cloud: on a busy machine one that is there may be slow."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(prober, "FIRST_LOOK", seconds)
+        yield
 
 
 def environment(**extra: str) -> dict[str, str]:

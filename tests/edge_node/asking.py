@@ -13,7 +13,7 @@ from protos.codec import Tensor
 from protos.result import Reason
 from tests.edge_node.clouds import HOST, numbers
 from tests.fakes import Answers
-from tests.nodes import PATIENCE
+from tests.nodes import PATIENCE, first_look
 
 
 class Asker:
@@ -47,17 +47,18 @@ class Asker:
 
 
 @contextmanager
-def fallback(
+def fallback(  # noqa: PLR0913 - each has a default that most tests want
     port: int,
     artifact: Artifact,
     *,
     meter: Meter | None = None,
     max_inflight: int = 8,
     budget: Budget | None = None,
+    look: float = PATIENCE,
 ) -> Iterator[Asker]:
-    """A fallback to the server at ``port``."""
+    """A fallback to the server at ``port``, which has so many seconds to show itself."""
     settings = Cloud(target=f"{HOST}:{port}", model="cloud", max_inflight=max_inflight)
-    with CloudFallback(settings, artifact, meter or Meter(), budget) as opened:
+    with first_look(look), CloudFallback(settings, artifact, meter or Meter(), budget) as opened:
         asker = Asker(opened)
         yield asker
         opened.drain()

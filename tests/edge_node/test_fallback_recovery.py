@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from deploy.demo.processes import wait_until
-from edge_node.fallback.prober import LOOK
+from edge_node.fallback.prober import FIRST_LOOK, LOOK
 from protos import inference_pb2 as pb
 from protos.artifact import Artifact
 from protos.result import Reason
@@ -18,15 +18,14 @@ from tests.edge_node.asking import fallback
 from tests.edge_node.clouds import HOST, Context, cloud, describe
 from tests.models import cloud_artifact, edge_artifact
 from tests.nodes import PATIENCE
+from tests.ports import free_port
 
 MINE, OTHER = "1" * 64, "2" * 64
 
 
-@pytest.fixture
-def free_port() -> int:
-    """A port where a server was a moment ago."""
-    with cloud() as port:
-        return port
+@pytest.fixture(name="free_port")
+def port_without_a_server() -> int:
+    return free_port()
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +136,7 @@ def test_a_cloud_that_hangs_from_the_start_does_not_hold_up_the_node(artifact: A
         released.wait(PATIENCE)
         return describe()(request, context)
 
-    with cloud(described=hangs) as port, fallback(port, artifact) as asker:
+    with cloud(described=hangs) as port, fallback(port, artifact, look=FIRST_LOOK) as asker:
         outcome = asker.ask()
         released.set()
         assert asker.becomes(Reason.CLOUD)

@@ -21,6 +21,7 @@ from protos.result import Reason
 from tests.cloud_server.pems import Pems
 from tests.edge_node.asking import Asker
 from tests.models import cloud_artifact, edge_artifact
+from tests.nodes import PATIENCE, first_look
 
 SECRET = "s" * 40
 
@@ -36,7 +37,7 @@ class Stand:
     @contextmanager
     def node(self, cert: Path | None = None, key: Path | None = None, **given: Any) -> Iterator[Asker]:
         settings = Cloud(target=self.target, tls=Tls(ca=self.pems.ca, cert=cert, key=key), **given)
-        with CloudFallback(settings, self.artifact, Meter()) as fallback:
+        with first_look(PATIENCE), CloudFallback(settings, self.artifact, Meter()) as fallback:
             asker = Asker(fallback)
             yield asker
             fallback.drain()
