@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from deploy.demo.processes import wait_until
-from edge_node import config
+from edge_node import config, courier
 from edge_node.courier import ATTEMPTS, Courier
 from edge_node.fallback import Deferral, Fallback, NoFallback, Outcome
 from edge_node.metrics import Meter
@@ -105,10 +105,13 @@ class Down:
         """Nothing is ever under way."""
 
 
-def test_a_release_apart_from_its_result_would_answer_twice(tmp_path: Path, artifact: Artifact) -> None:
+def test_a_release_apart_from_its_result_would_answer_twice(
+    tmp_path: Path, artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The control of what is said of one final result: what is not in one transaction can be cut in two."""
     ids = []
     for careless in (True, False):
+        monkeypatch.setattr(courier, "IDLE", PATIENCE if careless else 0.05)
         with (
             cloud() as port,
             fallback(port, artifact) as asker,
