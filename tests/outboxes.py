@@ -40,9 +40,13 @@ class Box(Outbox):
     def settle(self) -> None:
         """Wait until all that was said is on the disk."""
         until = time.monotonic() + PATIENCE
-        while self._pending or self._writing:
+        while not self._settled():
             assert time.monotonic() < until
             Event().wait(0.0005)  # not sleep(): where the clock is faked, that fails
+
+    def _settled(self) -> bool:
+        with self._lock:
+            return not self._pending and not self._writing
 
     def all(self) -> list[int]:
         """Numbers of what waits."""

@@ -146,7 +146,7 @@ def test_the_surest_inputs_are_to_be_given_up_where_there_are_too_many(tmp_path:
 
 
 def test_a_bookmark_is_kept_with_the_results_and_not_before_them(tmp_path: Path) -> None:
-    with box(tmp_path, linger=60) as outbox:
+    with box(tmp_path) as outbox:
         bookmark = OrderedBookmark()
         outbox.follow("source", bookmark)
         places = bookmark.left((0, row) for row in range(9))
