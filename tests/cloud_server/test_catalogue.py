@@ -4,7 +4,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from cloud_server import config
 from cloud_server.config import CloudConfig
 from cloud_server.errors import ModelError
-from cloud_server.inference import loading
+from cloud_server.inference import loading, sandbox
 from cloud_server.inference.absent import absent
 from cloud_server.inference.catalogue import Catalogue
 from deploy.demo.processes import wait_until
@@ -241,21 +241,35 @@ def test_swaps_with_a_gap_would_fail_calls(serve: Serve, folder: Path) -> None:
         (hostile.foreign, "no custom operators are loaded"),
         (hostile.bomb, "takes more memory"),
         (hostile.doubling, "takes more memory"),
-        (hostile.endless, r"did not load and run within 5 s"),
         (hostile.nested, "truncated, nested too deep"),
     ],
 )
 def test_a_failed_load_says_why_and_the_old_model_serves(
     serve: Serve, folder: Path, build: Callable[[Path], Path], reason: str
 ) -> None:
-    with client(serve, folder, **{"loading.deadline": 5}) as stub:
+    with client(serve, folder) as stub:
         spoil(folder, 11, build)
-        with pytest.raises(grpc.RpcError, match=reason) as caught:
-            load(stub)
-        assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
-        assert answer(stub) == 10
-        index = stub.RepositoryIndex(pb.RepositoryIndexRequest()).models
-        assert [it.version for it in index if it.state == "UNAVAILABLE"] == ["11"]
+        fails(stub, reason)
+
+
+def fails(stub: Any, reason: str) -> None:
+    """Version 11 does not load, and 10 serves on."""
+    with pytest.raises(grpc.RpcError, match=reason) as caught:
+        load(stub)
+    assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert answer(stub) == 10
+    index = stub.RepositoryIndex(pb.RepositoryIndexRequest()).models
+    assert [it.version for it in index if it.state == "UNAVAILABLE"] == ["11"]
+
+
+def test_a_load_that_does_not_end_is_ended(
+    serve: Serve, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with client(serve, folder) as stub:  # whose good models may take longer
+        brief = config.Loading(deadline=5)
+        monkeypatch.setattr(loading, "try_out", lambda path, _: sandbox.try_out(path, brief))
+        spoil(folder, 11, hostile.endless)
+        fails(stub, "did not load and run within 5 s")
 
 
 def link(folder: Path, place: str) -> None:
@@ -352,18 +366,27 @@ def test_a_version_that_is_spoilt_in_place_serves_on(serve: Serve, folder: Path)
         assert answer(stub) == 10
 
 
-def test_calls_are_answered_while_a_model_loads(serve: Serve, folder: Path) -> None:
+def test_calls_are_answered_while_a_model_loads(
+    serve: Serve, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials = list[sandbox.Trial]()
+
+    def try_out(path: Path, limits: config.Loading) -> str:
+        trials.append(sandbox.Trial(path, limits))
+        return trials[-1].result()
+
     spoil(folder, 11, hostile.endless)
     add(folder, 12)
-    with client(serve, folder, server__threads=1, **{"loading.deadline": 4}) as stub:
+    with client(serve, folder, server__threads=1) as stub, ThreadPoolExecutor(1) as pool:
         (folder / "net" / "12").rename(folder / "12")
-        slow: Future[None]
-        with ThreadPoolExecutor(1) as pool:
-            slow = pool.submit(load, stub)
-            assert [answer(stub) for _ in range(50)] == [12] * 50
-            assert not slow.done()
-            with pytest.raises(grpc.RpcError, match="did not load and run within"):
-                slow.result()
+        monkeypatch.setattr(loading, "try_out", try_out)
+        slow = pool.submit(load, stub)
+        assert wait_until(lambda: bool(trials), PATIENCE)
+        assert [answer(stub) for _ in range(50)] == [12] * 50
+        assert not slow.done()
+        trials[0]._child.kill()
+        with pytest.raises(grpc.RpcError, match="its trial crashed: SIGKILL"):
+            slow.result()
 
 
 def test_unloaded_is_not_found_not_healthy_and_can_come_back(serve: Serve, folder: Path) -> None:
