@@ -1,10 +1,9 @@
 """Requests share runs, and nobody hears of it: whoever waits with whom, each gets the answer to its own."""
 
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from threading import Event
+from threading import Event, Semaphore
 from types import SimpleNamespace
 from typing import Any
 
@@ -182,12 +181,17 @@ def test_who_asks_for_much_does_not_go_before_who_asks_for_little(shared: tuple[
     assert [run[0] for run in session.runs[1:]] == [1, 11, 2, 12, 3, 4]
 
 
-def test_an_hour_that_ends_in_line_ends_the_wait(shared: tuple[Model, Watched]) -> None:
+def test_an_hour_that_ends_in_line_ends_the_wait(
+    shared: tuple[Model, Watched], monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, session = shared
-    turns = fresh()
+    turns, waits = fresh(), Event()
     held(session, turns, model)
-    waits = queued(turns, model, ([1], {"deadline": time.monotonic() + 0.5}))
-    assert isinstance(waits[0](), Expired)
+    turns.waits = waits.set
+    monkeypatch.setattr("cloud_server.inference.turns.time", SimpleNamespace(monotonic=lambda: 0.0))
+    found = beside(partial(ask, turns, model, [1], deadline=0.5))  # from when it waits, however late that is
+    assert isinstance(found(), Expired)
+    assert waits.is_set()
     session.free.set()
     assert session.runs == [[BEGAN]]
 
@@ -203,9 +207,18 @@ def test_runs_at_once_are_bounded(path: Path) -> None:
     assert session.most_at_once == 2
 
 
-def test_statistics_count_runs_and_not_requests(serve: Serve, models: dict[str, Path]) -> None:
+def test_statistics_count_runs_and_not_requests(
+    serve: Serve, models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     row = codec.request("cloud", {"x": np.ones((1, 3), np.float32)})
-    slow = codec.request("counting", {"n": np.array([300_000])})
+    slow = codec.request("counting", {"n": np.array([1])})
+    in_line, wait = Semaphore(0), Turns._wait
+
+    def waiting(turns: Turns, job: Any) -> Any:
+        in_line.release()
+        return wait(turns, job)
+
+    monkeypatch.setattr(Turns, "_wait", waiting)
     with (
         serve(models["cloud"], models["counting"], server__threads=1) as running,
         grpc.insecure_channel(running.address) as channel,
@@ -213,10 +226,13 @@ def test_statistics_count_runs_and_not_requests(serve: Serve, models: dict[str, 
         stub: Any = GRPCInferenceServiceStub(channel)
         for _ in range(16):  # the size of one is known, that of two is tried
             stub.ModelInfer(row)
-        runs = _runs(running.repository.get("counting"))
+        runs, free = _held(running.repository.get("counting"))
         blocking = stub.ModelInfer.future(slow)
         assert runs.wait(20)
-        for call in [stub.ModelInfer.future(row) for _ in range(2)]:
+        calls = [stub.ModelInfer.future(row) for _ in range(2)]
+        assert all(in_line.acquire(timeout=20) for _ in calls)
+        free.set()
+        for call in calls:
             assert call.result().outputs
         blocking.result()
         (found,) = stub.ModelStatistics(pb.ModelStatisticsRequest(name="cloud")).model_stats
@@ -224,13 +240,14 @@ def test_statistics_count_runs_and_not_requests(serve: Serve, models: dict[str, 
     assert [(it.batch_size, it.compute_infer.count) for it in found.batch_stats] == [(1, 16), (2, 1)]
 
 
-def _runs(model: Any) -> Event:
-    """Set once it does."""
-    began, session = Event(), model.runs._session
+def _held(model: Any) -> tuple[Event, Event]:
+    """The first is set once it runs; set the second to let it."""
+    began, free, session = Event(), Event(), model.runs._session
 
     def run(*arguments: Any) -> Any:
         began.set()
+        free.wait(20)
         return session.run(*arguments)
 
     model.runs._session = SimpleNamespace(run=run)
-    return began
+    return began, free
