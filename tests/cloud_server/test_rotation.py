@@ -271,8 +271,8 @@ def _plain(server: Whoami) -> dict[str, str]:
 
 def test_a_connection_ends_with_its_certificate(pems: Pems) -> None:
     with whoami(tls=pems.tls()) as server:
-        files = pems.issue("device", expires=datetime.now(UTC) + timedelta(seconds=5))
         target = f"127.0.0.1:{server.grpc_port}"
+        files = pems.issue("device", expires=datetime.now(UTC) + timedelta(seconds=10))
         with (
             grpc.secure_channel(target, trust(pems.ca, *files), LOCAL) as channel,
             closing(connection(server.http_port, client_context(pems.ca, *files))) as opened,

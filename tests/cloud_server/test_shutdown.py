@@ -21,7 +21,7 @@ from tests.cloud_server.conftest import Serve
 from tests.cloud_server.process import PATIENCE, Process, started
 from tests.cloud_server.test_rest import ask, free_port
 
-A_WHILE, FOR_EVER = 3_000_000, 10**12
+A_WHILE, FOR_EVER = 8_000_000, 10**12
 """Microseconds of counting, about."""
 
 
@@ -73,7 +73,9 @@ def test_an_idle_server_stops_at_once_and_in_peace(tmp_path: Path, models: dict[
 
 def test_a_call_under_way_completes_and_new_ones_are_refused(tmp_path: Path, models: dict[str, Path]) -> None:
     with (
-        started(tmp_path, models["counting"], TIDEGATE_SERVER__THREADS="2") as process,
+        started(
+            tmp_path, models["counting"], TIDEGATE_SERVER__THREADS="2", TIDEGATE_SERVER__GRACE="100"
+        ) as process,
         grpc.insecure_channel(process.address) as channel,
         grpc.insecure_channel(process.address) as other,
     ):

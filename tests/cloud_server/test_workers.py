@@ -158,7 +158,7 @@ def test_cpu_time_outlives_who_used_it(pair: Running) -> None:
 def test_one_that_hangs_is_replaced(
     serve: Serve, models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_process, "PATIENCE", 4.0)
+    monkeypatch.setattr(worker_process, "PATIENCE", 8.0)
     with serve(models["plain"], server__workers=2) as running:
         hung = pids(running)[1]
         os.kill(hung, signal.SIGSTOP)

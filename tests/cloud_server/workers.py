@@ -16,8 +16,8 @@ from protos import codec
 from protos import inference_pb2 as pb
 from protos.inference_pb2_grpc import GRPCInferenceServiceStub
 
-CONNECTIONS = 32
-"""Of which a worker out of two gets fewer than four once in ten million times."""
+CONNECTIONS = 40
+"""Of which a worker out of two gets fewer than four once in fifty million times."""
 RETRY = (
     '{"methodConfig": [{"name": [{}], "retryPolicy": {"maxAttempts": 5, "initialBackoff": "0.05s", '
     '"maxBackoff": "0.5s", "backoffMultiplier": 2, "retryableStatusCodes": ["UNAVAILABLE"]}}]}'
