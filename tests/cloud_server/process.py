@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds; only a broken server needs them."""
 COMMAND = [sys.executable, "-m", "cloud_server"]
 

@@ -15,7 +15,7 @@ import pytest
 from edge_node.selftest import selftest
 from protos.artifact import ImageInput, load
 from tests.edge_node.prepare import nets
-from tests.nodes import COMMAND, PATIENCE, Ended, environment, finished
+from tests.nodes import COMMAND, LONGEST, Ended, environment, finished
 
 STATIC = ("--method", "static")
 
@@ -195,7 +195,7 @@ def test_an_interrupt_leaves_nothing(folder: Path) -> None:
     assert running.stderr is not None
     assert "measuring" in running.stderr.readline()
     os.kill(running.pid, signal.SIGINT)
-    _, rest = running.communicate(timeout=PATIENCE)
+    _, rest = running.communicate(timeout=LONGEST)
     assert running.returncode == 130
     assert [line for line in rest.splitlines() if not line.startswith("INFO ")] == [
         "edge-node: interrupted; nothing was written"
