@@ -36,8 +36,10 @@ os.execv(sys.argv[1], sys.argv[1:])
 class Terminal:
     """A program, and what it has written."""
 
-    def __init__(self, popen: "subprocess.Popen[bytes]", controller: int, tty: int) -> None:
-        self.popen, self._controller, self._tty = popen, controller, tty
+    def __init__(
+        self, popen: "subprocess.Popen[bytes]", controller: int, tty: int, before: list[Any]
+    ) -> None:
+        self.popen, self._controller, self._tty, self.before = popen, controller, tty, before
         self.written = b""
 
     def shows(self, text: str) -> bool:
@@ -81,11 +83,12 @@ def terminal(*arguments: str, **environ: str) -> Iterator[Terminal]:
     """`edge-node top` in one of 80 columns and 24 lines."""
     controller, tty = pty.openpty()
     os.set_blocking(controller, False)
+    before = termios.tcgetattr(tty)
     environ = {"TERM": "xterm-256color", **environ}
     unsized = {key: value for key, value in environment(**environ).items() if key not in ("COLUMNS", "LINES")}
     command = [sys.executable, "-c", IN_A_TERMINAL, *COMMAND, "top", *arguments]
     with subprocess.Popen(command, stdin=tty, stdout=tty, stderr=tty, env=unsized) as popen:
-        shown = Terminal(popen, controller, tty)
+        shown = Terminal(popen, controller, tty, before)
         shown.resize(24, 80)
         try:
             yield shown
@@ -123,7 +126,7 @@ def test_it_follows_a_node_through_its_life(tmp_path: Path, artifact: Artifact) 
 @pytest.mark.parametrize("way", [b"q", b"\x03", signal.SIGTERM, signal.SIGINT])
 def test_it_leaves_the_terminal_as_it_was(way: bytes | signal.Signals) -> None:
     with node() as where, terminal(where) as shown:
-        before = shown.mode()
+        before = shown.before
         assert shown.shows("no samples yet")
         assert shown.mode() != before, "the control: keys are read at once"
         if isinstance(way, bytes):
@@ -139,7 +142,7 @@ def test_it_leaves_the_terminal_as_it_was(way: bytes | signal.Signals) -> None:
 
 def test_on_ctrl_z_the_terminal_is_given_back_for_as_long_as_it_takes() -> None:
     with node() as where, terminal(where) as shown:
-        before = shown.mode()
+        before = shown.before
         assert shown.shows("no samples yet")
         shown.press(b"\x1a")
         assert wait_until(shown.is_stopped, PATIENCE)
