@@ -79,19 +79,21 @@ def differing(theirs: dict[Series, float], ours: dict[Series, float]) -> set[str
     }
 
 
+def same(theirs: dict[Series, float], ours: dict[Series, float]) -> bool:
+    return not differing(theirs, ours) and theirs.keys() <= ours.keys()
+
+
 def test_the_fleet_shows_what_the_node_shows(
     tmp_path: Path, artifact: Artifact, broker: Broker, root: str, told: Fleet
 ) -> None:
     with (
         mqtt.subscribed(broker, f"{root}/lab/a/result"),
         bridging(told) as (bridge, meter),
-        opened(settings(tmp_path, artifact, **sections(broker, root))) as node,
+        opened(settings(tmp_path, artifact, **sections(broker, root, every=2))) as node,
     ):
         for _ in range(20):
             node.infer(SURE)
-        until(lambda: differing(own(node), shown(meter)) == set())
-        assert own(node).keys() <= shown(meter).keys()
-        assert counted(meter, 20)
+        until(lambda: same(own(node), shown(meter)) and counted(meter, 20))
         device = bridge.devices.get(A)
     assert device is not None
     assert device.model is not None
@@ -104,8 +106,7 @@ def test_prometheus_accepts_them(
     with bridging(told) as (_, meter), opened(settings(tmp_path, artifact, **sections(broker, root))) as node:
         node.infer(SURE)
         publish(broker, root, "metrics", contract.encode(snapshot(0, *sample(9))), node="lab/b")
-        until(lambda: all(of(meter, UP, site="lab", node=name) == 1 for name in "ab"))
-        until(lambda: counted(meter, 1))
+        until(lambda: all(of(meter, UP, site="lab", node=name) == 1 for name in "ab") and counted(meter, 1))
         text = meter.exposition()
     checked = subprocess.run(
         [require("promtool"), "check", "metrics"], input=text, capture_output=True, check=False
@@ -120,8 +121,7 @@ def test_a_node_that_ends_is_offline_and_then_its_series_are_gone(
     told = bridges.fleet(broker, root)
     config = write_config(tmp_path, artifact, source={"kind": "stdin"}, **sections(broker, root))
     with bridging(told) as (bridge, meter), started(tmp_path, config) as node:
-        until(lambda: counted(meter, 0))
-        assert of(meter, UP, site="lab", node="a") == 1
+        until(lambda: counted(meter, 0) and of(meter, UP, site="lab", node="a") == 1)
         node.signal(end)
         node.wait()
         until(lambda: of(meter, UP, site="lab", node="a") == 0)
