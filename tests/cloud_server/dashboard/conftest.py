@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from cloud_server.config import Dashboard
 from cloud_server.dashboard.serving import serve
 from tests.cloud_server.dashboard.browser import Window, chromium, window
 from tests.cloud_server.dashboard.simulated import Simulation, simulate
+
+expect.set_options(timeout=20_000)  # milliseconds; by default five seconds, which a busy machine may need
 
 
 @dataclass(frozen=True)
