@@ -22,7 +22,7 @@ from tests.services import require
 KIT = Path(__file__).parents[2] / "deploy/mosquitto"
 PASSWORD = "correct horse"
 SUCCESS = 0
-WAIT = 10.0
+WAIT = 60.0
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from deploy.demo.errors import DemoError
 from deploy.demo.processes import Child, wait_until
 from tests.services import require
 
-WAIT = 10.0
+WAIT = 60.0
 
 
 @pytest.fixture(params=["mosquitto", "iotcore"])

@@ -16,7 +16,7 @@ from deploy.demo.processes import wait_until
 from protos import result as contract
 from protos.result import Latency, Model, Reason, Result
 
-WAIT = 10.0
+WAIT = 60.0
 NODE = NodeId("hybrid", "one")
 RESULT = Result(
     id="hybrid.one.1.0",

@@ -13,7 +13,7 @@ import pytest
 from deploy.demo.link import CHUNK, PROFILES, Counts, Forward, Lane, Link, Profile
 from deploy.demo.processes import HOST, wait_until
 
-WAIT = 10.0
+WAIT = 60.0
 FAST = Profile(latency=0.0, jitter=0.0, up=1e9, down=1e9)
 
 
