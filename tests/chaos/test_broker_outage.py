@@ -19,6 +19,8 @@ from tests.nodes import opened as node_opened
 
 GROWTH = 20 * 2**20
 """Bytes that a node's memory may grow by while it spools."""
+FLUSH = 15.0
+"""Seconds that a node without a broker goes on once its source has ended, while we look at it."""
 RATE = 1000
 """Results replayed a second, as is the default."""
 
@@ -63,7 +65,7 @@ def outage(folder: Path, artifact: Artifact, count: int) -> tuple[float, int]:
     with mosquitto(folder, "allow_anonymous true") as broker, sink(broker, folder) as stand:
         kill(broker)
         common: dict[str, Any] = {
-            "mqtt": {"host": HOST, "port": broker.port},
+            "mqtt": {"host": HOST, "port": broker.port, "flush": FLUSH},
             "outbox": {"path": str(folder / "outbox"), "confirm": "sink"},
         }
         source = {"kind": "array", "path": str(rows(folder, count))}
