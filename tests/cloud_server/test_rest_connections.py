@@ -14,7 +14,8 @@ from cloud_server.server import Running
 from deploy.demo.processes import wait_until
 from tests.cloud_server.conftest import Serve
 from tests.cloud_server.test_overload import value
-from tests.cloud_server.test_rest import ask, free_port
+from tests.cloud_server.test_rest import ask
+from tests.ports import free_port
 
 pytest.importorskip("uvicorn", reason="needs uvicorn")
 

@@ -9,7 +9,8 @@ import pytest
 
 from tests.cloud_server.conftest import Serve
 from tests.cloud_server.test_catalogue import add, spoil
-from tests.cloud_server.test_rest import ask, free_port
+from tests.cloud_server.test_rest import ask
+from tests.ports import free_port
 
 LOAD, UNLOAD = (f"v2/repository/models/net/{what}" for what in ("load", "unload"))
 READY, FAILED = ("1", "READY"), ("2", "UNAVAILABLE")

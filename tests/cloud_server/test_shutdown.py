@@ -19,7 +19,8 @@ from protos import inference_pb2 as pb
 from protos.inference_pb2_grpc import GRPCInferenceServiceStub
 from tests.cloud_server.conftest import Serve
 from tests.cloud_server.process import PATIENCE, Process, started
-from tests.cloud_server.test_rest import ask, free_port
+from tests.cloud_server.test_rest import ask
+from tests.ports import free_port
 
 A_WHILE, FOR_EVER = 8_000_000, 10**12
 """Microseconds of counting, about."""
