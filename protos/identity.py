@@ -1,7 +1,7 @@
 """How a server says which model it really runs, beyond the name that was configured, and what else it has."""
 
 MODEL_SHA256 = "tidegate-model-sha256"
-"""Key in the trailing metadata of ``ModelMetadata``, and in the parameters of each response.
+"""Key in the trailing metadata of ``ModelMetadata``, and in the parameters or HTTP headers of each response.
 
 It is the SHA-256 of the ONNX file, in hex. Servers other than ours lack it; an edge then has the
 name alone to go by.

@@ -1,7 +1,8 @@
-"""What a server says of the time an answer took, in the response's parameters, as HTTP's Server-Timing does.
+"""What a server says of the time an answer took, in the response's parameters, over HTTP in its headers.
 
-``server-timing: queue;dur=0.2, compute;dur=3.1`` in milliseconds, and ``tidegate-clock``: seconds since 1970
-by the server's clock when the answer was ready. Servers other than ours need not have either.
+As HTTP's Server-Timing does, ``server-timing: queue;dur=0.2, compute;dur=3.1`` in milliseconds; and
+``tidegate-clock``: seconds since 1970 by the server's clock when the answer was ready. Servers other than
+ours need not have either.
 """
 
 import math

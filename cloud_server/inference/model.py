@@ -65,7 +65,7 @@ class Plan(Struct, frozen=True, eq=False):
     shares: bool
     """Whether others can have a part in its run."""
     kind: object
-    """Equal for those that can share a run."""
+    """Of those that share, equal for who can share a run with each other."""
 
 
 class Work(Struct, frozen=True, eq=False):
