@@ -1,7 +1,9 @@
 """In which order calls that wait are answered, seen from outside: by priority, and fairly among callers."""
 
-from collections import deque
+from collections import Counter, deque
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import grpc
@@ -71,3 +73,38 @@ def test_who_asks_for_little_does_not_wait_behind_who_asks_for_much(
         with flood, light:
             assert place(running, flood, light, request=brief(), crowds=brief()) <= MANY // 2
             assert place(running, flood, flood, request=brief(), crowds=brief()) == MANY
+
+
+def codes(channel: grpc.Channel, count: int) -> Counter[str]:
+    """How so many calls end, one after the other."""
+    ask = GRPCInferenceServiceStub(channel).ModelInfer
+    return Counter(ask.future(brief()).code().name for _ in range(count))
+
+
+def test_who_asks_for_little_finds_a_place_where_a_flood_has_taken_all(
+    serve: Serve, models: dict[str, Path], tmp_path: Path
+) -> None:
+    pems, over = Pems.made(tmp_path), Event()
+    with (
+        serve(models["counting"], tls=pems.tls(), server__threads=1, server__queue=8) as running,
+        ThreadPoolExecutor(30) as pool,
+    ):
+        flood, light = (
+            grpc.secure_channel(running.address, trust(pems.ca, *pems.issue(name))) for name in "ab"
+        )
+
+        def pour() -> Counter[str]:
+            found = Counter[str]()
+            while not over.is_set():
+                found += codes(flood, 1)
+            return found
+
+        with flood, light:
+            pouring = [pool.submit(pour) for _ in range(30)]
+            assert wait_until(lambda: under_way(running) >= 9, PATIENCE)
+            try:
+                assert codes(light, 20) == {"OK": 20}
+            finally:
+                over.set()
+            poured = sum((it.result(PATIENCE) for it in pouring), Counter[str]())
+        assert poured["RESOURCE_EXHAUSTED"] > poured["OK"] > 0
