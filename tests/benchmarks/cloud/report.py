@@ -22,7 +22,8 @@ a turn of one second in each of nine rounds, the order turned round each time. A
 which is checked.
 
 - The client is a process of its own on the same cores, and has a connection for each caller. Requests are raw
-  tensors; the next one leaves when the answer is there.
+  tensors; the next one leaves when the answer is there. One caller is gRPC's Python client. 16 are h2load,
+  which takes a third of the processor that grpc.aio did: what a client takes, no server can show.
 - Servers that use grpcio have its event engine off, as below: all are faster for it.
 - **its CPU**: of all processes of the server, an answer. **client's CPU**: likewise.
 - **{OURS} / it**: answers a second of ours over those of this one: the median of the rounds' ratios, and in
