@@ -15,6 +15,7 @@ from edge_node.config import Cloud
 from edge_node.handshake import open_channel, verify
 from protos import artifact
 from protos import inference_pb2 as pb
+from protos.inference_pb2_grpc import GRPCInferenceServiceStub
 from tests.cloud_server.process import finished
 from tests.edge_node.clouds import HOST, cloud
 from tests.models import cloud_artifact
@@ -119,4 +120,5 @@ def test_the_device_takes_it_by_name_and_signature(triton: Any) -> None:
     with cloud(described=describe) as port:
         settings = Cloud(target=f"{HOST}:{port}", model=triton.name)
         with open_channel(settings) as channel:
-            assert verify(channel, settings, artifact.load(WRIST / "edge"), 10) == "window"
+            stub = GRPCInferenceServiceStub(channel)
+            assert verify(stub, settings, artifact.load(WRIST / "edge"), 10) == "window"
