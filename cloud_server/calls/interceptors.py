@@ -81,9 +81,9 @@ class Interceptor(grpc.ServerInterceptor):
         """Answers a call of ``ModelInfer`` as ``infer`` does: bytes out, and in what they say, or they."""
         hear = self._door.hear
 
-        def single(message: bytes | reading.Request, context: grpc.ServicerContext) -> bytes:
+        def single(message: Any, context: grpc.ServicerContext) -> bytes:
             hear(left := context.time_remaining())
-            return infer(reading.read(message) if isinstance(message, bytes) else message, context, left)
+            return infer(reading.found(message), context, left)
 
         return self._unary(INFER, who or self._login.of_grpc, single)
 

@@ -79,6 +79,35 @@ class Request(Struct, frozen=True):
         return codec.raw_tensors(self.head.layouts, self.raws)
 
 
+class Unread(Struct, frozen=True):
+    """A message that is no request."""
+
+    error: Exception
+    """Why."""
+    size: int
+    """Bytes of it."""
+
+    def __len__(self) -> int:
+        return self.size
+
+
+def tried(message: bytes) -> Request | Unread:
+    """As ``read``."""
+    try:
+        return read(message)
+    except Exception as error:  # noqa: BLE001 - it is raised where it is looked at
+        return Unread(error, len(message))
+
+
+def found(message: bytes | Request | Unread) -> Request:
+    """Of a message that has been tried, or not yet."""
+    if isinstance(message, Request):
+        return message
+    if isinstance(message, Unread):
+        raise message.error
+    return read(message)
+
+
 def read(message: bytes) -> Request:
     """``RequestError`` for too many parts, or what is not offered; protobuf's ``DecodeError`` for garbage."""
     view, kept = memoryview(message), 0

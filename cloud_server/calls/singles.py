@@ -9,6 +9,7 @@ from cloud_server.calls.arrivals import Arrivals
 from cloud_server.calls.door import Door, trailer
 from cloud_server.calls.exchange import NO_MESSAGE, Exchange
 from cloud_server.calls.hall import Hall, Kind
+from cloud_server.calls.reading import Request
 from cloud_server.errors import Expired, RequestError, Unauthenticated
 from cloud_server.inference.call import USUAL
 from cloud_server.refusal import refusal
@@ -26,7 +27,7 @@ class Singles:
     def __init__(
         self, who: Who, door: Door, arrivals: Arrivals[Exchange], hall: Hall[Exchange], answer: Answer
     ) -> None:
-        """``answer`` gets a ``reading.Request``, or the bytes of what is none, to say what is wrong."""
+        """``answer`` gets what ``reading.tried`` has found."""
         self._who, self._door, self._arrivals, self._hall = who, door, arrivals, hall
         self._answer = answer
 
@@ -49,11 +50,8 @@ class Singles:
             return
         priority = USUAL
         if message is not None:
-            try:
-                call.asked = request = reading.read(message)
-                priority = request.wishes.priority
-            except Exception:  # noqa: BLE001 - it comes once more, where it is looked at
-                call.asked = message
+            call.asked = request = reading.tried(message)
+            priority = request.wishes.priority if isinstance(request, Request) else USUAL
         self._go_on(self._hall.enter(call, (call.caller.identity, priority)))
 
     def _go_on(self, turns: Turns) -> None:
