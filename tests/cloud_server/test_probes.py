@@ -40,6 +40,15 @@ def test_the_health_of_a_model_that_is_not_here_is_not_found(channel: grpc.Chann
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
+def test_what_it_refuses_is_counted_as_refused(serve: Serve, models: dict[str, Path]) -> None:
+    with serve(models["plain"]) as running, grpc.insecure_channel(running.address) as channel:
+        with pytest.raises(grpc.RpcError):
+            check(channel, "absent")
+        counted = running.meter.registry.get_sample_value
+        for code, count in (("NOT_FOUND", 1), ("OK", None)):
+            assert counted("tidegate_requests_total", {"method": "Check", "code": code}) == count
+
+
 def test_a_watcher_hears_that_the_server_stops(serve: Serve, models: dict[str, Path]) -> None:
     with serve(models["plain"], server__grace=0.5) as running:
         channel = grpc.insecure_channel(running.address)

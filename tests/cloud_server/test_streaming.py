@@ -86,6 +86,13 @@ def test_an_error_is_one_requests_and_the_stream_goes_on(channel: grpc.Channel) 
         absent = opened.ask(codec.request("absent", {"x": ROW}, request_id="7"))
         assert (absent.error_message.partition(":")[0], absent.infer_response.id) == ("NOT_FOUND", "7")
         assert opened.ask(b"\xff").error_message.startswith("INVALID_ARGUMENT: ")
+        hasty = good()
+        hasty.id, hasty.parameters["priority"].int64_param = "8", -1
+        refused = opened.ask(hasty)
+        assert (refused.error_message.partition(":")[0], refused.infer_response.id) == (
+            "INVALID_ARGUMENT",
+            "8",
+        )
         assert not opened.ask(good()).error_message
 
 
