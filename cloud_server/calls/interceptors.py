@@ -78,7 +78,7 @@ class Interceptor(grpc.ServerInterceptor):
         return grpc.unary_unary_rpc_method_handler(aside(answer, pool))
 
     def single(self, infer: Infer, who: Who | None = None) -> Answer:
-        """Answers a call of ``ModelInfer`` as ``infer`` does: bytes out, and in what they say, or they."""
+        """Answers a call of ``ModelInfer`` as ``infer`` does: of a message, or of what was found in it."""
         hear = self._door.hear
 
         def single(message: Any, context: grpc.ServicerContext) -> bytes:
